@@ -1,0 +1,207 @@
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        mpsc::{self, Sender},
+    },
+    thread::{self, Thread},
+};
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, broadcast, oneshot};
+use vestibule_model::{Clock, Entropy, Fault, Timestamp};
+
+use crate::{
+    Attempt, Entry, EvidenceError, LogKey, Outcome, Record, State,
+    entry::LINE_BYTES,
+    error::unavailable,
+    event::{self, EntryKind},
+    recovery,
+    writer::{Message, Writer},
+};
+
+/// Attempts that a receiver of the live view may lag behind before it loses some.
+const LIVE_MAX: usize = 1024;
+
+/// When an entry is durable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mode {
+    /// Some 10 ms after it is submitted. A power failure loses those; the `gap` entry says so.
+    #[default]
+    Batched,
+    /// Before the attempt goes on: `opened` before the application sees a byte, `closed` before the last byte of the
+    /// reply.
+    Required,
+}
+
+/// Where and how the log is kept.
+#[derive(Debug, Clone)]
+pub struct EvidenceConfig {
+    /// Its folder, of this log only.
+    pub folder: PathBuf,
+    /// Its name, `<host>/<replica>`: stands in every checkpoint.
+    pub origin: String,
+    /// When an entry is durable.
+    pub mode: Mode,
+    /// A segment that would grow beyond this is ended, unless it is empty.
+    pub segment_max_bytes: u64,
+    /// The most entries that wait for the writer or are reserved by attempts under way: two for an attempt that is not
+    /// opened, one for one that is. Bounds the attempts under way, too.
+    pub queue_max: usize,
+}
+
+/// The log of what was attempted. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Evidence(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    mode: Mode,
+    clock: Arc<dyn Clock>,
+    sender: Sender<Message>,
+    writer: Thread,
+    /// Bounds the queue. A bounded channel would not do: it cannot promise a place to an entry that comes later.
+    places: Arc<Semaphore>,
+    live: broadcast::Sender<Arc<Attempt>>,
+}
+
+impl Evidence {
+    /// Opens the log, or begins one where there is none. Blocks: reads the whole log, compares it with everything that
+    /// was signed, closes as `unknown` what was open, and records a `gap` when the last stop was not in order.
+    ///
+    /// # Errors
+    /// When the log is not what was signed, is in use, or cannot be read or written.
+    pub fn open(
+        config: EvidenceConfig,
+        key: LogKey,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+    ) -> Result<Self, EvidenceError> {
+        let log = recovery::open(&config, &key, &*clock, &*entropy)?;
+        let (sender, receiver) = mpsc::channel();
+        let places = Arc::new(Semaphore::new(config.queue_max.min(Semaphore::MAX_PERMITS)));
+        let work = Writer::new(log, receiver, Arc::clone(&clock), entropy);
+        let closed_at_end = Arc::clone(&places);
+        let writer = thread::Builder::new()
+            .name("evidence".to_owned())
+            .spawn(move || work.run(closed_at_end))
+            .map_err(EvidenceError::Thread)?
+            .thread()
+            .clone();
+        let live = broadcast::Sender::new(LIVE_MAX);
+        Ok(Self(Arc::new(Inner { mode: config.mode, clock, sender, writer, places, live })))
+    }
+
+    /// Begins the record of an attempt. Nothing is written yet.
+    ///
+    /// # Errors
+    /// When the writer has failed or the queue is full: what cannot be recorded is refused.
+    pub fn begin(&self, record: Record) -> Result<Entry, Fault> {
+        let places = self.reserve(2)?;
+        Ok(Entry::new(self.clone(), record, places))
+    }
+
+    /// Records an administrative act, as one entry. In mode `required` it is durable when this returns.
+    ///
+    /// # Errors
+    /// When the record cannot be written.
+    pub async fn act(&self, mut record: Record) -> Result<(), Fault> {
+        let places = self.reserve(1)?;
+        record.bound();
+        let outcome = Some(Outcome::Completed);
+        let mut line = Vec::with_capacity(LINE_BYTES);
+        event::write_attempt(&mut line, EntryKind::Act, &record, outcome, self.now()).map_err(unavailable)?;
+        let durable = self.submit(line, places)?;
+        self.show(|| Attempt { record, state: State::Closed, outcome });
+        Self::wait(durable).await
+    }
+
+    /// Waits until everything submitted before is durable, in either mode.
+    ///
+    /// # Errors
+    /// When the writer has failed.
+    pub async fn flush(&self) -> Result<(), Fault> {
+        let (flushed, wait) = oneshot::channel();
+        self.send(Message::Flush(flushed))?;
+        Self::wait(Some(wait)).await
+    }
+
+    /// Ends the log in order: writes what is queued, marks the stop, signs. From now on every attempt is refused; let
+    /// those under way end before.
+    pub async fn shutdown(&self) {
+        self.0.places.close();
+        let (stopped, wait) = oneshot::channel();
+        let ended = match self.send(Message::Stop(stopped)) {
+            Ok(()) => Self::wait(Some(wait)).await,
+            Err(fault) => Err(fault),
+        };
+        if let Err(fault) = ended {
+            tracing::error!(%fault, "the log was not ended in order");
+        }
+    }
+
+    /// The attempts that end from now on, for the live view only: whoever is slow loses some, and what is shown may not
+    /// be durable yet.
+    #[must_use]
+    pub fn subscribe(&self) -> broadcast::Receiver<Arc<Attempt>> {
+        self.0.live.subscribe()
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.0.clock.now()
+    }
+
+    pub(crate) fn show(&self, attempt: impl FnOnce() -> Attempt) {
+        if self.0.live.receiver_count() > 0 {
+            // The last receiver may have left since.
+            let _ = self.0.live.send(Arc::new(attempt()));
+        }
+    }
+
+    fn reserve(&self, entries: u32) -> Result<OwnedSemaphorePermit, Fault> {
+        Arc::clone(&self.0.places).try_acquire_many_owned(entries).map_err(|refused| match refused {
+            TryAcquireError::NoPermits => {
+                unavailable("too many attempts wait for their record to be written")
+            }
+            TryAcquireError::Closed => stopped(),
+        })
+    }
+
+    /// Hands lines to the writer. What is returned tells when they are durable, where that matters.
+    pub(crate) fn submit(
+        &self,
+        lines: Vec<u8>,
+        places: OwnedSemaphorePermit,
+    ) -> Result<Option<oneshot::Receiver<()>>, Fault> {
+        let (durable, wait) = match self.0.mode {
+            Mode::Batched => (None, None),
+            Mode::Required => {
+                let (durable, wait) = oneshot::channel();
+                (Some(durable), Some(wait))
+            }
+        };
+        self.send(Message::Lines { lines, places, durable })?;
+        Ok(wait)
+    }
+
+    pub(crate) async fn wait(durable: Option<oneshot::Receiver<()>>) -> Result<(), Fault> {
+        match durable {
+            Some(durable) => durable.await.map_err(|_| stopped()),
+            None => Ok(()),
+        }
+    }
+
+    fn send(&self, message: Message) -> Result<(), Fault> {
+        let is_urgent = message.is_urgent();
+        self.0.sender.send(message).map_err(|_| stopped())?;
+        if is_urgent {
+            self.0.writer.unpark();
+        }
+        Ok(())
+    }
+}
+
+fn stopped() -> Fault {
+    unavailable("the record is not written any more: the writer has failed, or the gateway is stopping")
+}

@@ -1,0 +1,284 @@
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use vestibule_model::{
+    AgentId, AppId, AttemptId, DEPTH_MAX, Digest, Jti, NodeId, Timestamp, TraceId, UserId, WorkflowId,
+};
+
+/// The longest text of a record, in bytes. A longer one is cut and ends in `…`.
+pub const TEXT_MAX_BYTES: usize = 512;
+/// The most members of a list of a record. A longer one is cut and ends in a member `… N more`.
+pub const LIST_MAX: usize = 64;
+/// The largest arguments that are kept, in bytes of JSON, roughly. Larger ones are replaced by one text that says so;
+/// their digest stays.
+pub const ARGUMENTS_MAX_BYTES: usize = 16 * 1024;
+
+/// What was attempted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RecordKind {
+    /// An operation of an application.
+    Call,
+    /// A token asked for at our token endpoint.
+    TokenRequest,
+    /// An act of an operator.
+    Administration,
+}
+
+/// What policy said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Decision {
+    /// The attempt never came to a decision.
+    #[default]
+    Undecided,
+    /// Yes.
+    Permit,
+    /// No.
+    Deny,
+    /// Something broke before there was a decision.
+    Fault,
+}
+
+/// What became of an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// We said no.
+    Refused,
+    /// The reply was delivered whole.
+    Completed,
+    /// The application failed.
+    UpstreamFailed,
+    /// The client left before the application could act.
+    Abandoned,
+    /// The application may have acted; nobody knows.
+    Unknown,
+    /// Revoked in flight.
+    Cut,
+    /// The gateway failed.
+    Failed,
+}
+
+impl Outcome {
+    /// The kebab-case text.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Refused => "refused",
+            Self::Completed => "completed",
+            Self::UpstreamFailed => "upstream-failed",
+            Self::Abandoned => "abandoned",
+            Self::Unknown => "unknown",
+            Self::Cut => "cut",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// One agent of the chain, with the delegation node under which it acts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChainLink {
+    /// The namespace of the agent's identifier.
+    pub issuer: String,
+    /// The agent.
+    pub agent: AgentId,
+    /// Its node of the delegation tree, if its token named one.
+    pub node: Option<NodeId>,
+}
+
+/// How long each part took, in microseconds; 0 for a part that was not reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Durations {
+    /// Door one.
+    pub inbound_us: u64,
+    /// The lock.
+    pub policy_us: u64,
+    /// Door two.
+    pub outbound_us: u64,
+    /// The application, to the last byte of its reply.
+    pub upstream_us: u64,
+    /// From arrival to the last byte of the reply.
+    pub total_us: u64,
+}
+
+/// What is known about one attempt: the same fields whether it was permitted, denied or broke.
+///
+/// INVARIANT: no field can hold a secret or a token. A token is named by its `jti`, arguments are kept only where the
+/// application's configuration says so, redacted by whoever fills them in.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// Joins the entries of this attempt.
+    pub attempt: AttemptId,
+    /// When it arrived.
+    pub at: Timestamp,
+    /// What was attempted.
+    pub kind: RecordKind,
+    /// Of the W3C trace it belongs to.
+    pub trace: TraceId,
+    /// Where it came from.
+    pub remote: Option<IpAddr>,
+    /// The HTTP or MCP method.
+    pub method: Option<String>,
+    /// The application.
+    pub app: Option<AppId>,
+    /// The operation, by the name it has on the wire.
+    pub operation: Option<String>,
+    /// The agent that acts.
+    pub agent: Option<AgentId>,
+    /// The human it acts for.
+    pub user: Option<UserId>,
+    /// From the root to the agent that acts. At most [`DEPTH_MAX`] links, as the model bounds it.
+    pub chain: Vec<ChainLink>,
+    /// The tree of delegations it belongs to.
+    pub workflow: Option<WorkflowId>,
+    /// The token that was presented or issued, by its `jti`.
+    pub token: Option<Jti>,
+    /// The scopes of that token.
+    pub scopes: Vec<String>,
+    /// Of the canonical arguments, or of the body where nothing reads it.
+    pub args_digest: Option<Digest>,
+    /// The arguments, redacted, where the application's configuration wants them kept.
+    pub arguments: Option<Value>,
+    /// What policy said.
+    pub decision: Decision,
+    /// The policies that determined it.
+    pub policies: Vec<String>,
+    /// The digest of the policy set.
+    pub policy_set: Option<String>,
+    /// What the policies in shadow mode would have said.
+    pub shadow: Vec<String>,
+    /// The code of the denial or fault.
+    pub denial: Option<String>,
+    /// Why, for the operator. Never shown to the caller.
+    pub cause: Option<String>,
+    /// The HTTP status of the application's reply.
+    pub upstream_status: Option<u16>,
+    /// Bytes of the request's body.
+    pub bytes_in: u64,
+    /// Bytes of the reply's body.
+    pub bytes_out: u64,
+    /// How long it took.
+    pub durations: Durations,
+    /// Administration: the verb.
+    pub action: Option<String>,
+    /// Administration: what was acted on, `kind/id`.
+    pub target: Option<String>,
+    /// Administration: with which parameters.
+    pub detail: Option<String>,
+}
+
+impl Record {
+    /// A record of which nothing is known but that it arrived.
+    #[must_use]
+    pub fn new(kind: RecordKind, attempt: AttemptId, at: Timestamp, trace: TraceId) -> Self {
+        Self {
+            attempt,
+            at,
+            kind,
+            trace,
+            remote: None,
+            method: None,
+            app: None,
+            operation: None,
+            agent: None,
+            user: None,
+            chain: Vec::new(),
+            workflow: None,
+            token: None,
+            scopes: Vec::new(),
+            args_digest: None,
+            arguments: None,
+            decision: Decision::Undecided,
+            policies: Vec::new(),
+            policy_set: None,
+            shadow: Vec::new(),
+            denial: None,
+            cause: None,
+            upstream_status: None,
+            bytes_in: 0,
+            bytes_out: 0,
+            durations: Durations::default(),
+            action: None,
+            target: None,
+            detail: None,
+        }
+    }
+
+    /// Cuts what is too long, with a mark. Never fails: an attempt with an oversized field must still be recorded.
+    pub(crate) fn bound(&mut self) {
+        let texts = [
+            &mut self.method,
+            &mut self.operation,
+            &mut self.policy_set,
+            &mut self.denial,
+            &mut self.cause,
+            &mut self.action,
+            &mut self.target,
+            &mut self.detail,
+        ];
+        texts.into_iter().flatten().for_each(cut);
+        if let Some(user) = &mut self.user {
+            cut(&mut user.issuer);
+            cut(&mut user.subject);
+        }
+        self.chain.truncate(DEPTH_MAX);
+        self.chain.iter_mut().for_each(|link| cut(&mut link.issuer));
+        for list in [&mut self.scopes, &mut self.policies, &mut self.shadow] {
+            let extra = list.len().saturating_sub(LIST_MAX);
+            if extra > 0 {
+                list.truncate(LIST_MAX);
+                list.push(format!("… {extra} more"));
+            }
+            list.iter_mut().for_each(cut);
+        }
+        if self.arguments.as_ref().is_some_and(|arguments| size(arguments) > ARGUMENTS_MAX_BYTES) {
+            self.arguments = Some(Value::String(format!("… larger than {ARGUMENTS_MAX_BYTES} bytes")));
+        }
+    }
+}
+
+fn cut(text: &mut String) {
+    if text.len() > TEXT_MAX_BYTES {
+        text.truncate(text.floor_char_boundary(TEXT_MAX_BYTES));
+        text.push('…');
+    }
+}
+
+/// About the bytes that the value takes as JSON, without writing it.
+fn size(value: &Value) -> usize {
+    match value {
+        Value::Null | Value::Bool(_) | Value::Number(_) => 8,
+        Value::String(text) => text.len() + 2,
+        Value::Array(items) => items.iter().map(|item| size(item) + 1).sum::<usize>() + 2,
+        Value::Object(members) => {
+            members.iter().map(|(name, value)| name.len() + 4 + size(value)).sum::<usize>() + 2
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use vestibule_model::SeededEntropy;
+
+    use super::*;
+
+    #[test]
+    fn what_is_too_long_is_cut_with_a_mark() {
+        let entropy = SeededEntropy::new(1);
+        let at = Timestamp::from_millis(0);
+        let id = AttemptId::new(at, &entropy);
+        let mut record = Record::new(RecordKind::Call, id, at, TraceId::random(&entropy));
+        record.cause = Some("é".repeat(400));
+        record.operation = Some("short".to_owned());
+        record.policies = (0..70).map(|n| format!("policy{n}")).collect();
+        record.arguments = Some(serde_json::json!({ "text": "x".repeat(ARGUMENTS_MAX_BYTES) }));
+        record.bound();
+        assert_eq!(record.cause.as_deref(), Some(format!("{}…", "é".repeat(256)).as_str()));
+        assert_eq!(record.operation.as_deref(), Some("short"));
+        assert_eq!(record.policies.len(), LIST_MAX + 1);
+        assert_eq!(record.policies.last().map(String::as_str), Some("… 6 more"));
+        assert_eq!(record.arguments, Some(Value::from("… larger than 16384 bytes")));
+    }
+}

@@ -1,0 +1,90 @@
+use std::fmt;
+
+use http::HeaderMap;
+use url::form_urlencoded;
+use vestibule_model::{Denial, Refusal};
+
+use crate::{Caller, authorization};
+
+/// What a request presents to door one.
+#[derive(Clone, Copy)]
+pub struct Presented<'a> {
+    /// Its headers.
+    pub headers: &'a HeaderMap,
+    /// Its query, as sent, without the question mark.
+    pub query: Option<&'a str>,
+    /// The identifier of the resource it asks for, from configuration and never from `Host`.
+    pub resource: &'a str,
+}
+
+impl fmt::Debug for Presented<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Presented").field("resource", &self.resource).finish_non_exhaustive()
+    }
+}
+
+/// What a scheme says to what is presented.
+#[derive(Debug)]
+pub enum Outcome {
+    /// Nothing of this scheme is there: the next one may look.
+    NotPresented,
+    /// It is good.
+    Verified(Caller),
+    /// It is of this scheme and it is not good. No other scheme is asked.
+    Rejected(Refusal),
+}
+
+/// One kind of credential.
+pub trait Scheme: Send + Sync {
+    /// The word for it in records.
+    fn name(&self) -> &'static str;
+    /// Judges what is presented. Reads no state that has to be waited for.
+    fn verify(&self, presented: &Presented<'_>) -> Outcome;
+}
+
+/// Door one: the schemes in their order.
+///
+/// A rejected credential never falls through to another scheme, and nothing presented is ever anonymous: an attacker
+/// must not be able to choose a weaker reading of the same bytes.
+pub struct Authenticator(Vec<Box<dyn Scheme>>);
+
+impl Authenticator {
+    /// With these schemes, asked in this order.
+    #[must_use]
+    pub fn new(schemes: Vec<Box<dyn Scheme>>) -> Self {
+        Self(schemes)
+    }
+
+    /// Who is calling.
+    ///
+    /// # Errors
+    /// The refusal of the scheme that the credential belongs to; [`Denial::CredentialMissing`] when nothing is
+    /// presented, [`Denial::CredentialMalformed`] when no scheme takes what is presented.
+    pub fn authenticate(&self, presented: &Presented<'_>) -> Result<Caller, Refusal> {
+        // RFC 9700 §4.3.2: URLs end up in logs and histories.
+        if form_urlencoded::parse(presented.query.unwrap_or_default().as_bytes())
+            .any(|(key, _)| key == "access_token")
+        {
+            return Err(Denial::CredentialInQuery.into());
+        }
+        let credential = authorization(presented.headers)
+            .map_err(|error| Refusal::new(Denial::CredentialMalformed, error))?;
+        for scheme in &self.0 {
+            match scheme.verify(presented) {
+                Outcome::NotPresented => {}
+                Outcome::Verified(caller) => return Ok(caller),
+                Outcome::Rejected(refusal) => return Err(refusal),
+            }
+        }
+        Err(match credential {
+            Some(_) => Refusal::new(Denial::CredentialMalformed, "no scheme takes what is presented"),
+            None => Denial::CredentialMissing.into(),
+        })
+    }
+}
+
+impl fmt::Debug for Authenticator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.0.iter().map(|scheme| scheme.name())).finish()
+    }
+}

@@ -1,0 +1,29 @@
+//! Door one: who is calling.
+//!
+//! A request presents credentials, an [`Authenticator`] asks its [`Scheme`]s in order, and out comes a [`Caller`]: the
+//! current agent, the human it acts for, every agent in between, and the facts of the token. Nothing else makes a
+//! `Caller`, so what needs one cannot run for somebody who was not verified:
+//!
+//! ```compile_fail
+//! use vestibule_inbound::{Caller, Outcome};
+//! fn forge() -> Outcome {
+//!     Outcome::Verified(Caller::verified(None, todo!(), todo!()))
+//! }
+//! ```
+//!
+//! What is revoked is not decided here: containment looks at every request, also at those whose token was remembered.
+
+mod authenticator;
+mod caller;
+mod credential;
+mod hop_claims;
+mod hop_tokens;
+pub mod jws;
+mod verification_keys;
+
+pub use authenticator::{Authenticator, Outcome, Presented, Scheme};
+pub use caller::{Caller, TokenFacts};
+pub use credential::{AuthorizationError, Credential, authorization};
+pub use hop_claims::{VST_REVISION, is_registered_claim};
+pub use hop_tokens::{ACCESS_TOKEN_TYPE, HopTokens};
+pub use verification_keys::VerificationKeys;

@@ -1,0 +1,9 @@
+//! Door one from outside: real keys, real tokens, and everything an attacker would change about them.
+#![expect(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
+#![expect(clippy::indexing_slicing, reason = "`serde_json` values are built here, by index")]
+
+mod authenticator;
+mod hop_tokens;
+mod jws;
+mod keys;
+mod support;

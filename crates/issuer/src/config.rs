@@ -1,0 +1,72 @@
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use vestibule_inbound::is_registered_claim;
+use vestibule_model::{AppId, DEPTH_MAX, Malformed};
+
+use crate::resources::Resources;
+
+/// How the issuer issues.
+#[derive(Debug, Clone)]
+pub struct IssuerConfig {
+    /// The issuer identifier (RFC 8414 §2): an `https` URL, or `http` on loopback, without query and fragment and
+    /// without a slash at its end.
+    pub issuer: String,
+    /// How long a token lives. 60 to 300 seconds; default 120.
+    pub token_ttl: Duration,
+    /// How long a root delegation lives, and so how long one revocation of it matters. More than `token_ttl`, at most
+    /// 24 hours; default 1 hour.
+    pub node_ttl: Duration,
+    /// The deepest chain below an agent. 1 to 8; default 4.
+    pub max_depth: u8,
+    /// Which custom claims of an agent a granted scope puts into its token.
+    pub scope_claims: BTreeMap<String, BTreeSet<String>>,
+    /// The resources that tokens are issued for, with the applications behind them: absolute URIs without a fragment,
+    /// each once. `aud` is exactly this text.
+    pub resources: Vec<(AppId, String)>,
+}
+
+impl IssuerConfig {
+    /// The defaults, for this issuer and these resources.
+    #[must_use]
+    pub fn new(issuer: &str, resources: Vec<(AppId, String)>) -> Self {
+        Self {
+            issuer: issuer.to_owned(),
+            token_ttl: Duration::from_secs(120),
+            node_ttl: Duration::from_secs(3600),
+            max_depth: 4,
+            scope_claims: BTreeMap::new(),
+            resources,
+        }
+    }
+
+    /// Checks the bounds.
+    ///
+    /// # Errors
+    /// The first rule that is broken.
+    pub fn check(&self) -> Result<(), Malformed> {
+        let rule = |what, rule, holds: bool| if holds { Ok(()) } else { Err(Malformed { what, rule }) };
+        let is_url = self.issuer.starts_with("https://") || self.issuer.starts_with("http://");
+        rule(
+            "issuer",
+            "must be an http or https URL without query, fragment and final slash",
+            is_url && !self.issuer.contains(['?', '#']) && !self.issuer.ends_with('/'),
+        )?;
+        let token_ttl = Duration::from_secs(60)..=Duration::from_secs(300);
+        rule("token_ttl", "must be 60 to 300 seconds", token_ttl.contains(&self.token_ttl))?;
+        rule(
+            "node_ttl",
+            "must be more than `token_ttl` and at most 24 hours",
+            self.node_ttl > self.token_ttl && self.node_ttl <= Duration::from_secs(24 * 3600),
+        )?;
+        rule("max_depth", "must be 1 to 8", (1..=DEPTH_MAX).contains(&usize::from(self.max_depth)))?;
+        rule(
+            "scope_claims",
+            "must not name a registered claim",
+            !self.scope_claims.values().flatten().any(|name| is_registered_claim(name)),
+        )?;
+        Resources::new(self.resources.clone()).map(|_| ())
+    }
+}

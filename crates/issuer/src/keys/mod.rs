@@ -1,0 +1,251 @@
+//! The keys that sign our tokens.
+
+mod held;
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use serde_json::{Value, json};
+use vestibule_inbound::{ACCESS_TOKEN_TYPE, VerificationKeys};
+use vestibule_model::{Clock, Timestamp};
+use vestibule_store::{By, Change, Expect, Kind, Op, Put, Record, Store, StoreError, Subscriber};
+
+use held::{Held, Pair, StoredKey};
+
+/// Beyond the life of the last token that an old key has signed, it verifies this much longer: clocks differ.
+const OVERLAP_MARGIN: Duration = Duration::from_secs(60);
+
+/// There is never a reason for more at once; a store that has more is not ours.
+const KEYS_MAX: u32 = 100;
+
+/// Why the signing keys cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum KeysError {
+    /// The store failed, or another gateway rotated at the same moment.
+    #[error("the signing keys cannot be read or written")]
+    Store(#[from] StoreError),
+    /// What is stored is no ES256 key, or the cryptographic library refuses it.
+    #[error("a signing key is not usable")]
+    Unusable,
+    /// No key has been loaded or made.
+    #[error("there is no signing key")]
+    Absent,
+}
+
+/// The ES256 keys that sign our tokens: the newest one signs, older ones verify what they have signed until that has
+/// expired. They live in the store, so that every gateway signs and verifies with the same ones.
+///
+/// The private keys are as safe as the store: it keeps them in files that only the gateway's user can read.
+pub struct Keys {
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    overlap: Duration,
+    held: Mutex<BTreeMap<String, Held>>,
+    signing: ArcSwapOption<Pair>,
+    verification: Arc<ArcSwap<VerificationKeys>>,
+}
+
+impl Keys {
+    /// Loads the keys, and makes one if there is none that may sign. `token_ttl` is the longest life of a token.
+    ///
+    /// # Errors
+    /// [`KeysError`], when they cannot be read, used or written.
+    pub async fn open(
+        store: Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
+        token_ttl: Duration,
+    ) -> Result<Arc<Self>, KeysError> {
+        let keys = Arc::new(Self {
+            store,
+            clock,
+            overlap: token_ttl + OVERLAP_MARGIN,
+            held: Mutex::default(),
+            signing: ArcSwapOption::empty(),
+            verification: Arc::default(),
+        });
+        for record in keys.store.scan(Kind::SigningKey, By::All, None, KEYS_MAX).await? {
+            keys.hold(&record)?;
+        }
+        if keys.signing.load().is_none() {
+            keys.rotate().await?;
+        }
+        Ok(keys)
+    }
+
+    /// Makes a new key, which signs at once. The ones before it verify until every token that they have signed has
+    /// expired, and a minute more; then they are gone.
+    ///
+    /// A gateway beside this one learns of the new key from the change log: until then, for a moment, it refuses the
+    /// tokens that the new key signs.
+    ///
+    /// # Errors
+    /// [`KeysError`]; the old key then goes on signing.
+    pub async fn rotate(&self) -> Result<(), KeysError> {
+        let now = self.clock.now();
+        let fresh = StoredKey::generate(now)?;
+        let kid = fresh.open()?.kid;
+        let mut ops = vec![Op::Put(Put::new(Kind::SigningKey, kid.as_str(), &fresh)?.expect(Expect::Absent))];
+        let mut touched = vec![kid];
+        let retire_at = now.plus(self.overlap);
+        for old in self.active() {
+            let Some(record) = self.store.get(Kind::SigningKey, &old).await? else { continue };
+            let put = Put::new(Kind::SigningKey, old.as_str(), &record.decode::<StoredKey>()?)?;
+            ops.push(Op::Put(put.expect(Expect::Version(record.version)).expires_at(retire_at)));
+            touched.push(old);
+        }
+        self.store.commit(ops).await?;
+        for kid in touched {
+            if let Some(record) = self.store.get(Kind::SigningKey, &kid).await? {
+                self.hold(&record)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Drops the keys whose overlap is over at `now`. To be called now and then.
+    pub fn retire(&self, now: Timestamp) {
+        let mut held = self.held();
+        held.retain(|_, key| key.retire_at.is_none_or(|at| at > now));
+        self.publish(&held);
+    }
+
+    /// What verifies our tokens, always up to date.
+    #[must_use]
+    pub fn verification(&self) -> Arc<ArcSwap<VerificationKeys>> {
+        Arc::clone(&self.verification)
+    }
+
+    /// The public keys, as a JWK set (RFC 7517 §5).
+    #[must_use]
+    pub fn jwks(&self) -> Value {
+        json!({"keys": self.held().values().map(|key| key.pair.jwk.clone()).collect::<Vec<_>>()})
+    }
+
+    /// The `kid`s: the one that signs, and those that still verify.
+    #[must_use]
+    pub fn status(&self) -> KeysStatus {
+        let signing = self.signing.load().as_ref().map(|pair| pair.kid.clone());
+        let held = self.held();
+        let retiring = held.iter().filter_map(|(kid, key)| Some((kid.clone(), key.retire_at?)));
+        KeysStatus { signing, retiring: retiring.collect() }
+    }
+
+    /// An access token with these claims.
+    pub(crate) fn sign(&self, claims: &Value) -> Result<String, KeysError> {
+        let pair = self.signing.load_full().ok_or(KeysError::Absent)?;
+        let header = json!({"typ": ACCESS_TOKEN_TYPE, "alg": "ES256", "kid": pair.kid});
+        let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+        let input = format!("{}.{}", part(&header), part(claims));
+        let algorithm = jsonwebtoken::Algorithm::ES256;
+        let signature = jsonwebtoken::crypto::sign(input.as_bytes(), &pair.private, algorithm)
+            .map_err(|_| KeysError::Unusable)?;
+        Ok(format!("{input}.{signature}"))
+    }
+
+    fn held(&self) -> MutexGuard<'_, BTreeMap<String, Held>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn active(&self) -> Vec<String> {
+        let held = self.held();
+        held.iter().filter(|(_, key)| key.retire_at.is_none()).map(|(kid, _)| kid.clone()).collect()
+    }
+
+    fn hold(&self, record: &Record) -> Result<(), KeysError> {
+        let mut held = self.held();
+        insert(&mut held, record)?;
+        self.publish(&held);
+        Ok(())
+    }
+
+    /// INVARIANT: called with the lock on `held`, so that no older state is published over a newer one.
+    fn publish(&self, held: &BTreeMap<String, Held>) {
+        let public = |(kid, key): (&String, &Held)| (kid.clone(), Arc::clone(&key.pair.public));
+        self.verification.store(Arc::new(VerificationKeys::new(held.iter().map(public).collect())));
+        let active = held.values().filter(|key| key.retire_at.is_none());
+        let newest = active.max_by_key(|key| (key.created_at, key.pair.kid.clone()));
+        self.signing.store(newest.map(|key| Arc::clone(&key.pair)));
+    }
+}
+
+fn insert(held: &mut BTreeMap<String, Held>, record: &Record) -> Result<(), KeysError> {
+    if held.get(&record.key).is_some_and(|known| known.version >= record.version) {
+        return Ok(());
+    }
+    let stored: StoredKey = record.decode()?;
+    let pair = match held.get(&record.key) {
+        // The same `Arc`: what was verified with this key stays remembered.
+        Some(known) => Arc::clone(&known.pair),
+        None => Arc::new(stored.open()?),
+    };
+    if pair.kid != record.key {
+        return Err(KeysError::Unusable);
+    }
+    let (version, created_at, retire_at) = (record.version, stored.created_at, record.expires_at);
+    held.insert(record.key.clone(), Held { version, created_at, retire_at, pair });
+    Ok(())
+}
+
+/// Which keys are in use, for the operator.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct KeysStatus {
+    /// The `kid` of the key that signs.
+    pub signing: Option<String>,
+    /// The `kid`s of the keys that only verify, and until when.
+    pub retiring: BTreeMap<String, Timestamp>,
+}
+
+impl Subscriber for Keys {
+    fn kinds(&self) -> &'static [Kind] {
+        &[Kind::SigningKey]
+    }
+
+    fn reset(&self, records: Vec<Record>) -> Result<(), StoreError> {
+        let mut held = self.held();
+        let mut fresh = BTreeMap::new();
+        for record in &records {
+            insert(&mut fresh, record).map_err(|error| unreadable(&record.key, error))?;
+        }
+        for (kid, key) in &mut fresh {
+            if let Some(known) = held.get(kid) {
+                key.pair = Arc::clone(&known.pair);
+            }
+        }
+        *held = fresh;
+        self.publish(&held);
+        Ok(())
+    }
+
+    fn apply(&self, change: &Change) -> Result<(), StoreError> {
+        match &change.record {
+            Some(record) => self.hold(record).map_err(|error| unreadable(&record.key, error)),
+            None => {
+                let mut held = self.held();
+                held.remove(&change.key);
+                self.publish(&held);
+                Ok(())
+            }
+        }
+    }
+}
+
+fn unreadable(kid: &str, error: KeysError) -> StoreError {
+    match error {
+        KeysError::Store(error) => error,
+        KeysError::Unusable | KeysError::Absent => {
+            StoreError::Unreadable { kind: Kind::SigningKey, key: kid.to_owned(), source: Box::new(error) }
+        }
+    }
+}
+
+impl fmt::Debug for Keys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Keys").field("status", &self.status()).finish_non_exhaustive()
+    }
+}

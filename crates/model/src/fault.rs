@@ -1,0 +1,197 @@
+use std::{fmt, time::Duration};
+
+use crate::Denial;
+
+/// Whose fault it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FaultOf {
+    /// Ours: alert.
+    Gateway,
+    /// The application's.
+    Upstream,
+}
+
+/// What broke.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum FaultKind {
+    /// The record cannot be written; what cannot be recorded is refused.
+    EvidenceUnavailable,
+    /// The database cannot be reached.
+    StoreUnavailable,
+    /// The application's operations are not known yet.
+    AppNotReady,
+    /// The credential for the application cannot be obtained.
+    AccessUnavailable,
+    /// No connection to the application.
+    UpstreamUnreachable,
+    /// The application did not answer in time.
+    UpstreamTimeout,
+    /// The application's answer is not usable: too large, not what it claims to be.
+    UpstreamInvalid,
+    /// A bug.
+    Internal,
+}
+
+impl FaultKind {
+    /// All of them, for tests and documentation to walk.
+    pub const ALL: &'static [Self] = &[
+        Self::EvidenceUnavailable,
+        Self::StoreUnavailable,
+        Self::AppNotReady,
+        Self::AccessUnavailable,
+        Self::UpstreamUnreachable,
+        Self::UpstreamTimeout,
+        Self::UpstreamInvalid,
+        Self::Internal,
+    ];
+
+    /// The kebab-case code.
+    #[must_use]
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::EvidenceUnavailable => "evidence-unavailable",
+            Self::StoreUnavailable => "store-unavailable",
+            Self::AppNotReady => "app-not-ready",
+            Self::AccessUnavailable => "access-unavailable",
+            Self::UpstreamUnreachable => "upstream-unreachable",
+            Self::UpstreamTimeout => "upstream-timeout",
+            Self::UpstreamInvalid => "upstream-invalid",
+            Self::Internal => "internal",
+        }
+    }
+
+    /// The HTTP status of the answer.
+    #[must_use]
+    pub fn status(self) -> u16 {
+        match self {
+            Self::EvidenceUnavailable | Self::StoreUnavailable | Self::AppNotReady => 503,
+            Self::AccessUnavailable | Self::UpstreamUnreachable | Self::UpstreamInvalid => 502,
+            Self::UpstreamTimeout => 504,
+            Self::Internal => 500,
+        }
+    }
+
+    /// One neutral sentence for the caller.
+    #[must_use]
+    pub fn sentence(self) -> &'static str {
+        match self {
+            Self::EvidenceUnavailable => "the gateway cannot record, so it does not forward",
+            Self::StoreUnavailable => "the gateway cannot reach its state",
+            Self::AppNotReady => "the application has not answered the gateway yet",
+            Self::AccessUnavailable => "the gateway has no credential for the application",
+            Self::UpstreamUnreachable => "the application cannot be reached",
+            Self::UpstreamTimeout => "the application did not answer in time",
+            Self::UpstreamInvalid => "the application's answer cannot be used",
+            Self::Internal => "the gateway failed",
+        }
+    }
+
+    /// Whose fault it is.
+    #[must_use]
+    pub fn of(self) -> FaultOf {
+        match self {
+            Self::EvidenceUnavailable | Self::StoreUnavailable | Self::Internal => FaultOf::Gateway,
+            Self::AppNotReady
+            | Self::AccessUnavailable
+            | Self::UpstreamUnreachable
+            | Self::UpstreamTimeout
+            | Self::UpstreamInvalid => FaultOf::Upstream,
+        }
+    }
+
+    /// Whether the same request may succeed later.
+    #[must_use]
+    pub fn is_retryable(self) -> bool {
+        !matches!(self, Self::Internal | Self::UpstreamInvalid)
+    }
+}
+
+/// Something broke. The cause is for the log, never for the caller.
+#[derive(Debug)]
+pub struct Fault {
+    /// What broke.
+    pub kind: FaultKind,
+    /// Why, for the log.
+    pub cause: String,
+}
+
+impl Fault {
+    /// A fault with its cause.
+    pub fn new(kind: FaultKind, cause: impl fmt::Display) -> Self {
+        Self { kind, cause: cause.to_string() }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.kind.code(), self.cause)
+    }
+}
+
+impl std::error::Error for Fault {}
+
+/// A denial with what the surfaces and the record need to know about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// Which no.
+    pub denial: Denial,
+    /// Why, for the log and the record. Never for the caller.
+    pub cause: String,
+    /// What the caller can do about it: for agents' authors to read. Holds nothing that the caller may not know.
+    pub hints: Vec<String>,
+    /// The scopes that would do, for a step-up challenge.
+    pub scopes: Vec<String>,
+    /// When to try again.
+    pub retry_after: Option<Duration>,
+}
+
+impl Refusal {
+    /// A refusal with nothing but its cause.
+    pub fn new(denial: Denial, cause: impl fmt::Display) -> Self {
+        Self { denial, cause: cause.to_string(), hints: Vec::new(), scopes: Vec::new(), retry_after: None }
+    }
+}
+
+impl From<Denial> for Refusal {
+    fn from(denial: Denial) -> Self {
+        Self::new(denial, "")
+    }
+}
+
+/// Why a request went no further: our decision, or something that broke.
+#[derive(Debug)]
+pub enum Stop {
+    /// We said no.
+    Denied(Box<Refusal>),
+    /// Something broke.
+    Failed(Fault),
+}
+
+impl Stop {
+    /// The code that records, metrics and answers carry.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Denied(refusal) => refusal.denial.code(),
+            Self::Failed(fault) => fault.kind.code(),
+        }
+    }
+}
+
+impl From<Denial> for Stop {
+    fn from(denial: Denial) -> Self {
+        Self::Denied(Box::new(denial.into()))
+    }
+}
+
+impl From<Refusal> for Stop {
+    fn from(refusal: Refusal) -> Self {
+        Self::Denied(Box::new(refusal))
+    }
+}
+
+impl From<Fault> for Stop {
+    fn from(fault: Fault) -> Self {
+        Self::Failed(fault)
+    }
+}

@@ -1,0 +1,41 @@
+//! The words of Vestibule: agent, user, chain, delegation, application, attempt, denial, fault, time.
+//!
+//! No I/O, no async, no HTTP, no Cedar. Every other crate speaks in these types, so a word means the same
+//! thing in code, configuration, logs, metrics and documentation.
+
+mod agent;
+mod app;
+mod attempt;
+mod caller_chain;
+mod clock;
+mod delegation;
+mod denial;
+mod digest;
+mod directory;
+mod entropy;
+mod fault;
+pub mod json;
+mod user;
+
+pub use agent::{Agent, AgentId, AgentState, TRUST_MAX};
+pub use app::{AppId, AppKind, Effect, Operation, OperationId, Risk};
+pub use attempt::{AttemptId, Method, TraceId};
+pub use caller_chain::{Actor, Chain, DEPTH_MAX};
+pub use clock::{Clock, FixedClock, Monotonic, SystemClock, Timestamp};
+pub use delegation::{Delegation, DelegationState, Jti, NodeId, WorkflowId};
+pub use denial::{Answer, Denial};
+pub use digest::Digest;
+pub use directory::Directory;
+pub use entropy::{Entropy, OsEntropy, SeededEntropy};
+pub use fault::{Fault, FaultKind, FaultOf, Refusal, Stop};
+pub use user::UserId;
+
+/// A word that does not follow its grammar. The text names the rule and never quotes more than 64 characters.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{what} {rule}")]
+pub struct Malformed {
+    /// Which word.
+    pub what: &'static str,
+    /// The rule it breaks.
+    pub rule: &'static str,
+}

@@ -1,0 +1,27 @@
+//! Door two: with which credential an application is called.
+//!
+//! Guarantees, against an agent that may call an application, and against an application that may be curious:
+//!
+//! - no request leaves without an [`Access`], and an `Access` is made here only, from a `Permit` (or for the gateway's
+//!   own questions);
+//! - nothing with which the agent proved itself leaves: credentials, cookies, hop-by-hop and forwarding headers are
+//!   stripped here, whatever the caller of this crate has let through before;
+//! - the credential goes to the application it was obtained for, at or below its base URL, and to no redirect;
+//! - the agent never sees it: it is in no error, no `Debug` text and no reply header.
+//!
+//! Whether the call is allowed is the lock's business, and which addresses may be connected to is `vestibule-egress`'s.
+
+mod access;
+mod headers;
+mod outbound;
+mod probe;
+mod secret_ref;
+mod strategy;
+mod upstream;
+
+pub use access::Access;
+pub use headers::response_headers;
+pub use outbound::{Forward, Outbound, OutboundError, UpstreamConfig};
+pub use probe::ProbeStep;
+pub use secret_ref::{SecretError, SecretRef, Secrets};
+pub use strategy::{StaticConfig, StrategyConfig};

@@ -1,0 +1,103 @@
+use http::StatusCode;
+use serde::Serialize;
+use vestibule_egress::empty;
+use vestibule_model::{AppId, Method};
+
+use crate::{
+    Access, Forward, Outbound,
+    outbound::{causes, prepare},
+    upstream::Upstream,
+};
+
+/// One step of a probe, in words for an operator. Holds no secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ProbeStep {
+    /// `application`, `addresses`, `credential`, `exchange` or `answer`.
+    pub name: &'static str,
+    /// Whether it went well. The steps after one that did not are missing.
+    pub ok: bool,
+    /// What was found.
+    pub detail: String,
+}
+
+impl ProbeStep {
+    fn good(name: &'static str, detail: impl Into<String>) -> Self {
+        Self { name, ok: true, detail: detail.into() }
+    }
+
+    fn bad(name: &'static str, detail: impl Into<String>) -> Self {
+        Self { name, ok: false, detail: detail.into() }
+    }
+}
+
+impl Outbound {
+    /// Goes the way of a call without calling anything: resolves the name, obtains the credential, and asks for the base
+    /// with `GET`, through the same client and the same rules as every call.
+    pub async fn probe(&self, app: &AppId) -> Vec<ProbeStep> {
+        let mut steps = Vec::new();
+        if let Err(failed) = self.steps(app, &mut steps).await {
+            steps.push(failed);
+        }
+        steps
+    }
+
+    async fn steps(&self, app: &AppId, steps: &mut Vec<ProbeStep>) -> Result<(), ProbeStep> {
+        let upstream = self.upstream(app).map_err(|fault| ProbeStep::bad("application", fault.cause))?;
+        // Not the query of the base: some put an API key there.
+        let base = upstream.base();
+        let shown = format!("{}://{}{}", base.scheme_str().unwrap_or_default(), host(&upstream), base.path());
+        steps.push(ProbeStep::good("application", shown));
+
+        let addresses =
+            self.client().resolve(base).await.map_err(|error| ProbeStep::bad("addresses", causes(&error)))?;
+        let addresses: Vec<_> = addresses.iter().map(ToString::to_string).collect();
+        steps.push(ProbeStep::good("addresses", addresses.join(", ")));
+
+        let strategy = upstream.strategy.describe();
+        let access = self
+            .obtain_own(app)
+            .await
+            .map_err(|fault| ProbeStep::bad("credential", format!("{strategy}: {}", fault.cause)))?;
+        steps.push(ProbeStep::good("credential", strategy));
+
+        let status = self.ask(access).await?;
+        let tls = if base.scheme_str() == Some("https") { "over TLS" } else { "in the clear" };
+        steps.push(ProbeStep::good("exchange", tls));
+
+        let answer = format!("GET answers {status}");
+        steps.push(match status {
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+                return Err(ProbeStep::bad(
+                    "answer",
+                    format!("{answer}: the application refuses the credential"),
+                ));
+            }
+            _ if status.is_redirection() => {
+                return Err(ProbeStep::bad(
+                    "answer",
+                    format!("{answer}: redirects are not followed, name its target"),
+                ));
+            }
+            _ if status.is_server_error() => return Err(ProbeStep::bad("answer", answer)),
+            _ => ProbeStep::good("answer", answer),
+        });
+        Ok(())
+    }
+
+    async fn ask(&self, access: Access) -> Result<StatusCode, ProbeStep> {
+        let forward = Forward {
+            method: Method::Get,
+            path: String::new(),
+            query: None,
+            headers: http::HeaderMap::new(),
+            body: empty(),
+        };
+        let request = prepare(&access, forward).map_err(|fault| ProbeStep::bad("exchange", fault.cause))?;
+        let answer = self.client().send(request).await;
+        answer.map(|answer| answer.status()).map_err(|error| ProbeStep::bad("exchange", causes(&error)))
+    }
+}
+
+fn host(upstream: &Upstream) -> &str {
+    upstream.base().authority().map_or("", |authority| authority.as_str())
+}

@@ -1,0 +1,235 @@
+//! Why an attempt is permitted or denied, and what would have to change. For operators: it quotes policies.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use cedar_policy::{
+    Context, Effect, Request,
+    pst::{BinaryOp, Expr, Literal},
+};
+use serde::Serialize;
+
+use crate::{
+    decision::{Outcome, ShadowDecision, SubjectDecision},
+    engine::{self, EngineError},
+    frame::SubjectSlice,
+    hypothesis::{Hypothesis, Scene},
+    lock::{Decided, Lock},
+    reads::context_path,
+    set::PolicySet,
+    statement::{Condition, Statement},
+};
+
+/// Permits shown per subject that nothing permits, those with the fewest unmet conditions first.
+const NEAREST_MAX: usize = 5;
+
+/// Which scopes put a claim into a token: what the issuer is configured with.
+pub type ClaimScopes = BTreeMap<String, BTreeSet<String>>;
+
+/// An attempt explained.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Explanation {
+    /// The operation, as policies name it.
+    pub operation: String,
+    /// Permit or deny.
+    pub outcome: Outcome,
+    /// The code of the denial that the caller would see.
+    pub denial: Option<&'static str>,
+    /// Why, as the record has it.
+    pub cause: Option<String>,
+    /// What the caller would be told.
+    pub hints: Vec<String>,
+    /// The digest of the policy set.
+    pub policy_set: String,
+    /// Each subject in turn; empty when it did not come to policies.
+    pub subjects: Vec<SubjectExplanation>,
+    /// Where shadow policies would have decided otherwise.
+    pub shadow: Vec<ShadowDecision>,
+}
+
+/// The decision about one subject, explained.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SubjectExplanation {
+    /// As policies name it.
+    pub subject: String,
+    /// Permit or deny.
+    pub outcome: Outcome,
+    /// The policies that determined it.
+    pub determining: Vec<PolicyExplanation>,
+    /// When nothing permits it: the permits that come nearest.
+    pub nearest: Vec<PolicyExplanation>,
+    /// The policies that failed to evaluate.
+    pub errors: Vec<String>,
+}
+
+/// One policy, held against the attempt.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PolicyExplanation {
+    /// Its `@id`.
+    pub id: String,
+    /// Where it stands.
+    pub file: String,
+    /// 1-based.
+    pub line: usize,
+    /// `permit` or `forbid`.
+    pub effect: &'static str,
+    /// As written.
+    pub text: String,
+    /// Its `@reason`.
+    pub reason: Option<String>,
+    /// Its conditions, each by itself.
+    pub conditions: Vec<ConditionExplanation>,
+    /// What would have to change: all of it for a permit to apply, any of it for a forbid not to.
+    pub changes: Vec<String>,
+}
+
+/// One condition, held against the attempt.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ConditionExplanation {
+    /// As Cedar prints it.
+    pub text: String,
+    /// What it must be for the policy to apply.
+    pub must_be: bool,
+    /// What it is; none when it cannot be evaluated, as where an earlier condition guards it.
+    pub is: Option<bool>,
+}
+
+impl Lock {
+    /// Explains what would be decided about `hypothesis`. `claim_scopes` is for naming the scope that would release a
+    /// claim which the token lacks.
+    ///
+    /// # Errors
+    /// When Cedar does not accept the text of a policy's condition that it printed itself.
+    pub fn explain(
+        &self,
+        hypothesis: &Hypothesis,
+        claim_scopes: Option<&ClaimScopes>,
+    ) -> Result<Explanation, Unexplained> {
+        let snapshot = self.snapshot();
+        let (Decided { decision, refusal, context }, scene) = snapshot.judge(hypothesis);
+        let mut subjects = Vec::new();
+        if let (Some(scene), Some(context)) = (&scene, &context) {
+            let view = View { set: &snapshot.policies, scene, context, claim_scopes };
+            for (slice, decided) in scene.frame.slices.iter().zip(&decision.subjects) {
+                subjects.push(view.subject(slice, decided).map_err(Unexplained)?);
+            }
+        }
+        Ok(Explanation {
+            operation: hypothesis.operation.to_string(),
+            outcome: Outcome::of(refusal.is_none()),
+            denial: refusal.as_ref().map(|refusal| refusal.denial.code()),
+            cause: refusal.as_ref().map(|refusal| refusal.cause.clone()),
+            hints: refusal.map(|refusal| refusal.hints).unwrap_or_default(),
+            policy_set: decision.policy_set,
+            subjects,
+            shadow: decision.shadow,
+        })
+    }
+}
+
+/// Cedar does not accept what it printed. A bug.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot be explained")]
+pub struct Unexplained(#[source] pub(crate) EngineError);
+
+struct View<'a> {
+    set: &'a PolicySet,
+    scene: &'a Scene<'a>,
+    context: &'a Context,
+    claim_scopes: Option<&'a ClaimScopes>,
+}
+
+impl View<'_> {
+    fn subject(&self, slice: &SubjectSlice, decided: &SubjectDecision) -> Result<SubjectExplanation, EngineError> {
+        let request = self.scene.entry.question(&slice.uid).in_context(self.context.clone())?;
+        let determining = decided.policies.iter().filter_map(|id| self.set.statement(id));
+        let determining = determining.map(|policy| self.policy(policy, &request));
+        let mut nearest = Vec::new();
+        if !decided.allow && decided.policies.is_empty() {
+            for permit in slice.slice.statements(&self.set.statements).filter(|policy| policy.effect == Effect::Permit) {
+                nearest.push(self.policy(permit, &request)?);
+            }
+            nearest.sort_by_key(|permit| permit.changes.len());
+            nearest.truncate(NEAREST_MAX);
+        }
+        Ok(SubjectExplanation {
+            subject: decided.subject.clone(),
+            outcome: Outcome::of(decided.allow),
+            determining: determining.collect::<Result<_, _>>()?,
+            nearest,
+            errors: decided.errors.clone(),
+        })
+    }
+
+    fn policy(&self, policy: &Statement, request: &Request) -> Result<PolicyExplanation, EngineError> {
+        let mut conditions = Vec::new();
+        let mut changes = Vec::new();
+        for condition in policy.conditions()? {
+            let is = engine::holds(&condition.expression, request, &self.scene.frame.entities);
+            let met = is == Some(condition.must_be);
+            match policy.effect {
+                Effect::Permit if !met => changes.extend(self.to_meet(condition, is)),
+                Effect::Forbid if met => {
+                    changes.push(format!("`{}` is {}, and would have to be {}", condition.text, condition.must_be, !condition.must_be));
+                }
+                Effect::Permit | Effect::Forbid => {}
+            }
+            conditions.push(ConditionExplanation { text: condition.text.clone(), must_be: condition.must_be, is });
+        }
+        Ok(PolicyExplanation {
+            id: policy.id.to_string(),
+            file: policy.file.to_string(),
+            line: policy.line,
+            effect: effect(policy),
+            text: policy.text.to_string(),
+            reason: policy.reason.clone(),
+            conditions,
+            changes,
+        })
+    }
+
+    /// What would have to change for an unmet condition of a permit.
+    fn to_meet(&self, condition: &Condition, is: Option<bool>) -> Vec<String> {
+        let lacking = claims(&condition.syntax).into_iter().filter(|claim| self.scene.frame.subjects.claim(claim).is_none());
+        let mut changes: Vec<String> = lacking.map(|claim| self.lacking(&claim)).collect();
+        changes.dedup();
+        if changes.is_empty() {
+            changes.push(match is {
+                Some(is) => format!("`{}` is {is}, and would have to be {}", condition.text, condition.must_be),
+                None => format!("`{}` would have to be {}", condition.text, condition.must_be),
+            });
+        }
+        changes
+    }
+
+    fn lacking(&self, claim: &str) -> String {
+        match self.claim_scopes.and_then(|scopes| scopes.get(claim)).filter(|scopes| !scopes.is_empty()) {
+            Some(scopes) => {
+                let scopes: Vec<String> = scopes.iter().map(|scope| format!("`{scope}`")).collect();
+                format!("the token lacks the claim `{claim}`, which the scope {} releases", scopes.join(" or "))
+            }
+            None => format!("the token lacks the claim `{claim}`"),
+        }
+    }
+}
+
+/// `permit` or `forbid`.
+pub(crate) fn effect(policy: &Statement) -> &'static str {
+    match policy.effect {
+        Effect::Permit => "permit",
+        Effect::Forbid => "forbid",
+    }
+}
+
+/// The claims that a condition asks for by name.
+fn claims(condition: &Expr) -> BTreeSet<String> {
+    let asks = |expression: &Expr| match expression {
+        Expr::BinaryOp { op: BinaryOp::HasTag | BinaryOp::GetTag, left, right } => match right.as_ref() {
+            Expr::Literal(Literal::String(name)) if context_path(left)? == ["token", "claims"] => {
+                Some(BTreeSet::from([name.to_string()]))
+            }
+            _ => None,
+        },
+        _ => None,
+    };
+    condition.reduce(&asks, &|mut a, b| { a.extend(b); a }, BTreeSet::new())
+}

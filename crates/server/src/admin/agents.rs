@@ -1,0 +1,111 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use axum::{
+    Json,
+    extract::{Path, Query, State},
+};
+use secrecy::ExposeSecret;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use vestibule_issuer::{NewAgent, RegistryError};
+use vestibule_model::{Agent, AgentId, AppId};
+
+use super::{Answer, Gw, Refused, json as answer, page, record};
+
+/// An agent to add.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Body {
+    id: String,
+    #[serde(default)]
+    groups: BTreeSet<String>,
+    #[serde(default)]
+    trust: u8,
+    #[serde(default)]
+    scopes: BTreeSet<String>,
+    #[serde(default)]
+    claims: BTreeMap<String, BTreeSet<String>>,
+    #[serde(default)]
+    apps: BTreeSet<AppId>,
+    #[serde(default)]
+    jwks: Option<Value>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Paging {
+    after: Option<String>,
+    limit: Option<usize>,
+}
+
+pub(super) async fn add(State(gw): Gw, body: Result<Json<Body>, axum::extract::rejection::JsonRejection>) -> Answer {
+    let Json(body) = body.map_err(|error| Refused::invalid(error.body_text()))?;
+    let id = AgentId::new(&body.id).map_err(|error| Refused::invalid(error.to_string()))?;
+    let new = NewAgent {
+        id,
+        groups: body.groups,
+        trust: body.trust,
+        scopes: body.scopes,
+        claims: body.claims,
+        apps: body.apps,
+        jwks: body.jwks,
+    };
+    let detail = json!({ "groups": new.groups, "trust": new.trust, "scopes": new.scopes, "apps": new.apps });
+    record(&gw, "agent-add", &body.id, &detail).await?;
+    let added = gw.registry.add(new).await.map_err(refused)?;
+    gw.lock.replace_directory(gw.registry.directory());
+    let mut shown = shown(&added.agent);
+    merge(&mut shown, "client_id", json!(added.client_id));
+    if let Some(secret) = &added.client_secret {
+        merge(&mut shown, "client_secret", json!(secret.expose_secret()));
+    }
+    answer(201, &shown)
+}
+
+pub(super) async fn rotate(State(gw): Gw, Path(id): Path<String>) -> Answer {
+    let agent = known(&gw, &id)?;
+    record(&gw, "agent-rotate", &id, &json!({})).await?;
+    let secret = gw.registry.rotate(&agent.id).await.map_err(refused)?;
+    answer(200, &json!({ "id": id, "kind": "agent", "client_id": id, "client_secret": secret.expose_secret() }))
+}
+
+pub(super) async fn show(State(gw): Gw, Path(id): Path<String>) -> Answer {
+    answer(200, &shown(&known(&gw, &id)?))
+}
+
+pub(super) async fn list(State(gw): Gw, Query(paging): Query<Paging>) -> Answer {
+    let limit = paging.limit.unwrap_or(100).clamp(1, 1_000);
+    let after = paging.after.as_deref();
+    let directory = gw.registry.directory();
+    let mut agents: Vec<_> =
+        directory.iter().filter(|agent| after.is_none_or(|after| agent.id.as_str() > after)).collect();
+    agents.sort_by(|a, b| a.id.cmp(&b.id));
+    let next = agents.get(limit).and_then(|_| agents.get(limit - 1)).map(|agent| agent.id.to_string());
+    page(agents.into_iter().take(limit).map(|agent| shown(agent)).collect(), next)
+}
+
+fn known(gw: &crate::gateway::Gateway, id: &str) -> Result<std::sync::Arc<Agent>, Refused> {
+    let found = AgentId::new(id).ok().and_then(|id| gw.registry.directory().get(&id).cloned());
+    found.ok_or_else(|| Refused::not_found("agent"))
+}
+
+fn refused(error: RegistryError) -> Refused {
+    match error {
+        RegistryError::Exists => Refused::new(409, "exists", "an agent with this id exists"),
+        RegistryError::Unknown => Refused::not_found("agent"),
+        RegistryError::Invalid(reason) => Refused::invalid(reason),
+        RegistryError::Store(error) => Refused::broken(error),
+    }
+}
+
+fn shown(agent: &Agent) -> Value {
+    let mut shown = json!(agent);
+    merge(&mut shown, "kind", json!("agent"));
+    merge(&mut shown, "client_id", json!(agent.id));
+    shown
+}
+
+fn merge(into: &mut Value, key: &str, value: Value) {
+    if let Some(members) = into.as_object_mut() {
+        members.insert(key.to_owned(), value);
+    }
+}

@@ -1,0 +1,42 @@
+use axum::body::Body;
+use http::{HeaderValue, Response, StatusCode, header};
+use serde_json::json;
+use vestibule_mcp::{Asked, errors};
+use vestibule_model::{Answer, AttemptId, Stop};
+
+use super::{status, told};
+
+/// JSON-RPC 2.0 §5.1: internal error.
+const INTERNAL_ERROR: i64 = -32603;
+
+/// A JSON-RPC error with the request's id. What the status of each is, design decides per answer: a visible operation
+/// refused for its arguments is HTTP 200, so that clients hand the error to the model instead of dropping it.
+pub(super) fn answer(stop: &Stop, asked: &Asked, attempt: AttemptId) -> Response<Body> {
+    if let Stop::Denied(refusal) = stop
+        && let Some((status, body)) = errors::answer(refusal, asked, &attempt.to_string())
+    {
+        return respond(status, body);
+    }
+    let (code, sentence, retryable) = told(stop);
+    let number = if is_our_no(stop) { errors::DENIED } else { INTERNAL_ERROR };
+    let hints = if let Stop::Denied(refusal) = stop { refusal.hints.clone() } else { Vec::new() };
+    let data = json!({
+        "authorization": { "code": code, "decision_id": attempt, "retryable": retryable, "hints": hints }
+    });
+    let status = StatusCode::from_u16(status(stop)).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    respond(status, errors::jsonrpc_error(Some(asked.id()), number, sentence, Some(&data)))
+}
+
+fn is_our_no(stop: &Stop) -> bool {
+    match stop {
+        Stop::Failed(_) => false,
+        Stop::Denied(refusal) => !matches!(refusal.denial.answer(), Answer::Status(400 | 404)),
+    }
+}
+
+fn respond(status: StatusCode, body: bytes::Bytes) -> Response<Body> {
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}

@@ -1,0 +1,97 @@
+//! How a stop is told. Three surfaces, one file each, chosen by where the request stopped: `problem+json` before a
+//! JSON-RPC id is known and for HTTP applications, OAuth errors at the issuer's endpoints, JSON-RPC errors afterwards.
+//! The caller gets a code, one neutral sentence and the request id; the cause stays in the record and the log.
+
+mod challenge;
+mod jsonrpc_error;
+pub(crate) mod oauth_error;
+mod problem;
+
+use axum::body::Body;
+use http::{HeaderValue, Response, header};
+use vestibule_mcp::Asked;
+use vestibule_model::{Answer, AppKind, AttemptId, Stop};
+
+/// What is known about a request at the moment it stops. Filled as it becomes known.
+#[derive(Debug, Default)]
+pub(crate) struct Surface {
+    /// The application's kind, once the application is found.
+    pub(crate) kind: Option<AppKind>,
+    /// Where the application's protected resource metadata is (RFC 9728).
+    pub(crate) metadata_url: Option<String>,
+    /// The scopes that a first token should ask for.
+    pub(crate) scopes: String,
+    /// The JSON-RPC request, once parsed; none for a message that gets no answer.
+    pub(crate) asked: Option<Asked>,
+}
+
+/// The answer to a request that stopped.
+pub(crate) fn answer(stop: &Stop, surface: &Surface, attempt: AttemptId) -> Response<Body> {
+    log(stop, attempt);
+    let mut response = match &surface.asked {
+        Some(asked) if is_rpc(stop) => jsonrpc_error::answer(stop, asked, attempt),
+        Some(_) | None => problem::answer(stop, attempt),
+    };
+    let headers = response.headers_mut();
+    challenge::put(stop, surface, headers);
+    if let Stop::Denied(refusal) = stop
+        && let Some(after) = refusal.retry_after
+    {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(after.as_secs().max(1)));
+    }
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    request_id(&mut response, attempt);
+    response
+}
+
+/// Puts the attempt's id where callers and operators look for it.
+pub(crate) fn request_id(response: &mut Response<Body>, attempt: AttemptId) {
+    if let Ok(value) = HeaderValue::from_str(&attempt.to_string()) {
+        response.headers_mut().insert("x-request-id", value);
+    }
+}
+
+/// A credential that is missing, bad or too small is told in HTTP, where clients look for the challenge.
+fn is_rpc(stop: &Stop) -> bool {
+    match stop {
+        Stop::Failed(_) => true,
+        Stop::Denied(refusal) => match refusal.denial.answer() {
+            Answer::Challenge(_) | Answer::StepUp => false,
+            Answer::Status(_) | Answer::Unknown | Answer::Forbidden | Answer::HeaderMismatch => true,
+        },
+    }
+}
+
+/// The HTTP status of a stop.
+fn status(stop: &Stop) -> u16 {
+    match stop {
+        Stop::Failed(fault) => fault.kind.status(),
+        Stop::Denied(refusal) => match refusal.denial.answer() {
+            Answer::Status(status) => status,
+            Answer::Challenge(_) => 401,
+            Answer::StepUp | Answer::Forbidden => 403,
+            Answer::Unknown => 404,
+            Answer::HeaderMismatch => 400,
+        },
+    }
+}
+
+/// A denial is our decision: one line at info. A fault needs somebody: error, with its cause.
+fn log(stop: &Stop, attempt: AttemptId) {
+    match stop {
+        Stop::Denied(refusal) => {
+            tracing::info!(%attempt, code = refusal.denial.code(), cause = %refusal.cause, "denied");
+        }
+        Stop::Failed(fault) => {
+            tracing::error!(%attempt, code = fault.kind.code(), cause = %fault.cause, "failed");
+        }
+    }
+}
+
+/// The code and the sentence that a caller may see.
+fn told(stop: &Stop) -> (&'static str, &'static str, bool) {
+    match stop {
+        Stop::Denied(refusal) => (refusal.denial.code(), refusal.denial.sentence(), refusal.retry_after.is_some()),
+        Stop::Failed(fault) => (fault.kind.code(), fault.kind.sentence(), fault.kind.is_retryable()),
+    }
+}

@@ -1,0 +1,37 @@
+//! Vestibule: an access-control gateway between AI agents and the applications they use.
+//!
+//! START HERE: `pipeline.rs`, which is the order of everything that happens to a request. `gateway.rs` assembles the
+//! rooms, `config` is the one YAML file, `data.rs` and `admin` are the two listeners, `cli` is the command line.
+
+mod admin;
+mod apps;
+mod arrival;
+mod body;
+pub mod cli;
+pub mod config;
+mod data;
+mod edge;
+mod forward;
+mod gateway;
+pub mod http_app;
+mod http_arrival;
+mod listener;
+mod mcp_arrival;
+mod mcp_reply;
+mod metrics;
+mod names;
+mod notes;
+mod pipeline;
+mod policies;
+mod policy_desk;
+mod reply;
+pub mod routes;
+mod sandbox;
+mod secret_file;
+mod slots;
+mod stall;
+mod tls;
+mod token_endpoint;
+
+pub use gateway::{Running, StartError, Surroundings};
+pub use policies::PolicyStatus;

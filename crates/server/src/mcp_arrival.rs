@@ -1,0 +1,144 @@
+//! A request to an MCP application, read once. Streamable HTTP: POST carries one message, GET opens the stream of a
+//! legacy session, DELETE ends it.
+
+use http::{HeaderMap, HeaderValue, Method as HttpMethod};
+use vestibule_egress::full;
+use vestibule_inbound::Caller;
+use vestibule_mcp::{
+    Asked, Demand as Wanted, Era, Frame, era::check_version, forwardable_request, headers as mcp_headers,
+    session::Owner,
+};
+use vestibule_model::{Denial, Method, OperationId, Refusal, Stop};
+
+use crate::{
+    apps::App,
+    arrival::{Arrived, Attempt, Demand, media_type, unsupported},
+    body,
+    edge::Surface,
+    forward::Outgoing,
+    gateway::Gateway,
+};
+
+/// The header that carries a legacy session.
+pub(crate) const SESSION: &str = "mcp-session-id";
+
+pub(crate) async fn read(
+    gw: &Gateway,
+    app: &App,
+    caller: &Caller,
+    surface: &mut Surface,
+    arrived: Arrived,
+) -> Result<Attempt, Stop> {
+    let mut headers = forwarded(&arrived.parts.headers);
+    session(gw, app, caller, &arrived.parts.headers, &mut headers)?;
+    match arrived.parts.method {
+        HttpMethod::POST => post(gw, app, surface, arrived, headers).await,
+        HttpMethod::GET => bodiless(gw, app, arrived, headers, Method::Get),
+        HttpMethod::DELETE => bodiless(gw, app, arrived, headers, Method::Delete),
+        _ => Err(Denial::MethodNotAllowed.into()),
+    }
+}
+
+async fn post(
+    gw: &Gateway,
+    app: &App,
+    surface: &mut Surface,
+    arrived: Arrived,
+    headers: HeaderMap,
+) -> Result<Attempt, Stop> {
+    let limits = &gw.settings.limits;
+    let found = media_type(&arrived.parts.headers);
+    if found.as_deref() != Some("application/json") {
+        return Err(unsupported(found.as_deref(), "application/json"));
+    }
+    let mut held = gw.bytes.hold();
+    let bytes = body::read(arrived.body, limits, &mut held).await?;
+    let frame = Frame::parse(&bytes, limits.json_max_depth).map_err(Refusal::from)?;
+    let era = Era::of(&frame, &arrived.parts.headers);
+    surface.asked = Asked::of(era, &frame);
+    let wanted = vestibule_mcp::demand(&frame);
+    let schema = match &wanted {
+        Ok(Wanted::Operation { name, .. }) => app.schema(name),
+        Ok(Wanted::Always { .. } | Wanted::List { .. }) | Err(_) => None,
+    };
+    mcp_headers::check(&frame, era, &arrived.parts.headers, schema.as_ref())?;
+    let demand = match wanted? {
+        Wanted::Operation { name, arguments, .. } => {
+            if !app.knows(&name) {
+                app.suspect();
+            }
+            Demand::Operation { operation: OperationId::new(app.id().clone(), &name), arguments }
+        }
+        Wanted::Always { method } => Demand::Always { method },
+        Wanted::List { method, kind } => Demand::List { method, kind },
+    };
+    let bytes_in = bytes.len() as u64;
+    let outgoing =
+        Outgoing { method: Method::Post, path: String::new(), query: None, headers, body: full(bytes), held };
+    let record = &app.settings().record;
+    let kept = record.arguments.then(|| record.clone());
+    Ok(Attempt { app: app.id().clone(), peer: arrived.peer, demand, outgoing, bytes_in, kept, streamed: None })
+}
+
+fn bodiless(
+    gw: &Gateway,
+    app: &App,
+    arrived: Arrived,
+    headers: HeaderMap,
+    method: Method,
+) -> Result<Attempt, Stop> {
+    check_version(None, &arrived.parts.headers)?;
+    let outgoing = Outgoing {
+        method,
+        path: String::new(),
+        query: None,
+        headers,
+        body: full(bytes::Bytes::new()),
+        held: gw.bytes.hold(),
+    };
+    Ok(Attempt {
+        app: app.id().clone(),
+        peer: arrived.peer,
+        demand: Demand::Always { method: method.as_str() },
+        outgoing,
+        bytes_in: 0,
+        kept: None,
+        streamed: None,
+    })
+}
+
+/// The headers that MCP gives a meaning; everything else stays here.
+fn forwarded(headers: &HeaderMap) -> HeaderMap {
+    headers
+        .iter()
+        .filter(|(name, _)| name.as_str() != SESSION && forwardable_request(name.as_str()))
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect()
+}
+
+/// MCP 2025-11-25 transports, "Session Management": a session is not authentication. It is opened only for the
+/// principal that it was given to, whatever token that principal presents now.
+fn session(
+    gw: &Gateway,
+    app: &App,
+    caller: &Caller,
+    headers: &HeaderMap,
+    outgoing: &mut HeaderMap,
+) -> Result<(), Stop> {
+    let mut sessions = headers.get_all(SESSION).iter();
+    let Some(sealed) = sessions.next() else { return Ok(()) };
+    let opened = sealed
+        .to_str()
+        .ok()
+        .filter(|_| sessions.next().is_none())
+        .and_then(|sealed| gw.sessions.open(sealed, &owner(caller), app.id()).ok())
+        .and_then(|session| HeaderValue::from_str(&session).ok())
+        .ok_or(Denial::SessionUnknown)?;
+    outgoing.insert(SESSION, opened);
+    Ok(())
+}
+
+/// Who a session belongs to: the agent and the human it acts for, never a token.
+pub(crate) fn owner(caller: &Caller) -> Owner<'_> {
+    Owner { agent: caller.agent(), user: caller.user() }
+}

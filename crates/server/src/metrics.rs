@@ -1,0 +1,62 @@
+//! Counters for `/metrics`, in the words of the record.
+
+use std::{
+    collections::BTreeMap,
+    fmt::Write,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use vestibule_evidence::Outcome;
+use vestibule_model::Stop;
+
+/// What happened to attempts since the start.
+#[derive(Debug, Default)]
+pub(crate) struct Metrics {
+    completed: AtomicU64,
+    cut: AtomicU64,
+    broken: AtomicU64,
+    /// By code. A stop is rare enough for a lock.
+    stopped: Mutex<BTreeMap<&'static str, u64>>,
+}
+
+impl Metrics {
+    pub(crate) fn stopped(&self, stop: &Stop) {
+        *self.stopped.lock().unwrap_or_else(PoisonError::into_inner).entry(stop.code()).or_default() += 1;
+    }
+
+    pub(crate) fn ended(&self, outcome: Outcome) {
+        let counter = match outcome {
+            Outcome::Completed => &self.completed,
+            Outcome::Cut => &self.cut,
+            Outcome::Refused
+            | Outcome::UpstreamFailed
+            | Outcome::Abandoned
+            | Outcome::Unknown
+            | Outcome::Failed => &self.broken,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The Prometheus text format, version 0.0.4.
+    pub(crate) fn render(&self, gauges: &[(&str, &str, f64)]) -> String {
+        let mut out = String::new();
+        let _ = writeln!(out, "# HELP vestibule_attempts_total Attempts by how they ended.");
+        let _ = writeln!(out, "# TYPE vestibule_attempts_total counter");
+        for (outcome, counter) in [("completed", &self.completed), ("cut", &self.cut), ("broken", &self.broken)] {
+            let value = counter.load(Ordering::Relaxed);
+            let _ = writeln!(out, "vestibule_attempts_total{{outcome=\"{outcome}\"}} {value}");
+        }
+        let _ = writeln!(out, "# HELP vestibule_stops_total Attempts that were denied or failed, by code.");
+        let _ = writeln!(out, "# TYPE vestibule_stops_total counter");
+        for (code, value) in &*self.stopped.lock().unwrap_or_else(PoisonError::into_inner) {
+            let _ = writeln!(out, "vestibule_stops_total{{code=\"{code}\"}} {value}");
+        }
+        for (name, help, value) in gauges {
+            let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}");
+        }
+        out
+    }
+}

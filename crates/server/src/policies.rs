@@ -1,0 +1,142 @@
+//! The policies in their folder: loaded, watched by content, and kept at the last good state. What is running and what
+//! lies in the files are told apart everywhere.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use serde::Serialize;
+use vestibule_model::{Digest, Timestamp};
+use vestibule_policy::{Catalog, Lock, Options, PolicyFile, PolicySet, Problem};
+
+/// Largest policy file, in bytes.
+const FILE_MAX_BYTES: u64 = 4 << 20;
+
+/// What is running, what lies in the folder, and why they differ if they do.
+#[derive(Debug, Clone, Serialize)]
+pub struct PolicyStatus {
+    /// The digest of the set that decides; none while nothing has ever loaded, and everything is refused.
+    pub running: Option<String>,
+    /// When it was loaded.
+    pub loaded_at: Option<Timestamp>,
+    /// Why the files in the folder are not running; empty when they are.
+    pub problems: Vec<Problem>,
+    /// What is suspicious in the running set.
+    pub warnings: Vec<Problem>,
+}
+
+/// Keeps the lock's policies in step with the folder and the catalog.
+#[derive(Debug)]
+pub(crate) struct Policies {
+    folder: PathBuf,
+    options: Options,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    /// Of the files and the catalog that were last tried.
+    tried: Option<Digest>,
+    status: PolicyStatus,
+}
+
+impl Policies {
+    pub(crate) fn new(folder: PathBuf, timezone: &str) -> Self {
+        let status = PolicyStatus { running: None, loaded_at: None, problems: Vec::new(), warnings: Vec::new() };
+        let options = Options { timezone: timezone.to_owned() };
+        Self { folder, options, state: Mutex::new(State { tried: None, status }) }
+    }
+
+    pub(crate) fn status(&self) -> PolicyStatus {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).status.clone()
+    }
+
+    /// Loads the folder if its content or the catalog has changed. A set that does not load leaves the last good one
+    /// deciding.
+    pub(crate) fn refresh(&self, lock: &Lock, catalog: &Catalog, now: Timestamp) {
+        let files = match read_folder(&self.folder) {
+            Ok(files) => files,
+            Err(problem) => return self.keep(vec![problem]),
+        };
+        let fingerprint = fingerprint(&files, catalog);
+        {
+            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            if state.tried == Some(fingerprint) {
+                return;
+            }
+            state.tried = Some(fingerprint);
+        }
+        match PolicySet::load(&files, catalog, &self.options) {
+            Ok(set) => {
+                let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+                state.status = PolicyStatus {
+                    running: Some(set.digest().to_owned()),
+                    loaded_at: Some(now),
+                    problems: Vec::new(),
+                    warnings: set.warnings().to_vec(),
+                };
+                tracing::info!(digest = set.digest(), files = files.len(), "policies loaded");
+                lock.replace_policies(set);
+            }
+            Err(problems) => self.keep(problems),
+        }
+    }
+
+    fn keep(&self, problems: Vec<Problem>) {
+        for problem in &problems {
+            tracing::error!(%problem, "policies not loaded, the last good set stays");
+        }
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).status.problems = problems;
+    }
+
+    pub(crate) fn options(&self) -> &Options {
+        &self.options
+    }
+}
+
+fn fingerprint(files: &[PolicyFile], catalog: &Catalog) -> Digest {
+    let mut text = String::new();
+    for file in files {
+        text.push_str(&format!("{}\0{}\0{}\0", file.name, file.text.len(), file.text));
+    }
+    for app in catalog {
+        for operation in &app.operations {
+            text.push_str(&format!("{}\0{}\0{:?}\0", app.app, operation.definition_digest, operation));
+        }
+    }
+    Digest::of(text.as_bytes())
+}
+
+/// The `*.cedar` files of a folder, in order of their names. A folder that is missing is an empty set, which refuses
+/// everything.
+pub(crate) fn read_folder(folder: &Path) -> Result<Vec<PolicyFile>, Problem> {
+    let fault = |path: &Path, error: std::io::Error| Problem::of_file(&path.display().to_string(), error.to_string());
+    let entries = match std::fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(fault(folder, error)),
+    };
+    let mut files = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(|error| fault(folder, error))?.path();
+        let Some(name) = path.file_name().and_then(|name| name.to_str()).filter(|name| name.ends_with(".cedar"))
+        else {
+            continue;
+        };
+        let size = std::fs::metadata(&path).map_err(|error| fault(&path, error))?.len();
+        if size > FILE_MAX_BYTES {
+            return Err(Problem::of_file(name, format!("is {size} bytes, at most {FILE_MAX_BYTES} are read")));
+        }
+        let text = std::fs::read_to_string(&path).map_err(|error| fault(&path, error))?;
+        files.push(PolicyFile { name: name.to_owned(), text });
+    }
+    files.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(files)
+}
+
+/// The policies of a folder against a catalog, for `vestibule policy check`.
+pub(crate) fn check(folder: &Path, catalog: &Catalog, options: &Options) -> Result<Arc<PolicySet>, Vec<Problem>> {
+    let files = read_folder(folder).map_err(|problem| vec![problem])?;
+    PolicySet::load(&files, catalog, options).map(Arc::new)
+}

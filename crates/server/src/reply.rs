@@ -1,0 +1,242 @@
+//! The reply as it streams back: every chunk re-checked against containment, counted, and followed by the record.
+//!
+//! INVARIANT: the record is closed before the last byte is handed to the HTTP layer. Where a chunk completes the body,
+//! it is held until the record is closed; where only the end of the stream tells, the end is held.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use axum::body::Body;
+use bytes::Bytes;
+use http::Response;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use tokio::time::Sleep;
+use tokio_util::sync::WaitForCancellationFutureOwned;
+use vestibule_containment::Passage;
+use vestibule_evidence::{Entry, Outcome};
+use vestibule_model::{Fault, Monotonic};
+
+use crate::{
+    body::StreamedDigest,
+    edge,
+    forward::{Reply, ReplyBody},
+    gateway::Gateway,
+    notes,
+    slots::{Held, Slot},
+};
+
+type Closing = Pin<Box<dyn Future<Output = Result<(), Fault>> + Send>>;
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Turns the application's reply into ours.
+pub(crate) async fn stream(gw: &Arc<Gateway>, reply: Reply, mut entry: Entry) -> Response<Body> {
+    let id = entry.id();
+    let record = entry.record();
+    record.upstream_status = Some(reply.status.as_u16());
+    record.durations.upstream_us = notes::micros(reply.upstream);
+    record.bytes_in = reply.bytes_in;
+    let (status, headers) = (reply.status, reply.headers);
+    let ends = Ends {
+        gw: Arc::clone(gw),
+        entry: Some(entry),
+        started: gw.clock.monotonic(),
+        bytes_out: 0,
+        streamed: reply.streamed,
+    };
+    let body = match reply.body {
+        ReplyBody::Streamed(body) if !body.is_end_stream() => Guarded::new(Source::Streamed(body), reply.passage, ends)
+            .until(reply.deadline)
+            .with((reply.slot, reply.held)),
+        ReplyBody::Streamed(_) => Guarded::new(Source::Whole(Full::default()), reply.passage, ends),
+        ReplyBody::Whole(bytes) => Guarded::new(Source::Whole(Full::new(bytes)), reply.passage, ends),
+    };
+    let mut response = match body.settled().await {
+        Ok(body) => Response::new(body),
+        Err(fault) => return edge::answer(&fault.into(), &edge::Surface::default(), id),
+    };
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    edge::request_id(&mut response, id);
+    response
+}
+
+/// What has to happen when the reply ends, however it ends.
+struct Ends {
+    gw: Arc<Gateway>,
+    entry: Option<Entry>,
+    started: Monotonic,
+    bytes_out: u64,
+    streamed: Option<StreamedDigest>,
+}
+
+impl Ends {
+    fn close(&mut self, outcome: Outcome) -> Option<Closing> {
+        let mut entry = self.entry.take()?;
+        let record = entry.record();
+        record.bytes_out = self.bytes_out;
+        if let Some(digest) = self.streamed.as_ref().and_then(StreamedDigest::get) {
+            record.args_digest = Some(digest);
+        }
+        record.durations.upstream_us =
+            record.durations.upstream_us.saturating_add(notes::micros(self.gw.clock.monotonic().since(self.started)));
+        self.gw.metrics.ended(outcome);
+        Some(Box::pin(entry.close(outcome)))
+    }
+}
+
+impl Drop for Ends {
+    /// The client left in the middle: the application may have acted.
+    fn drop(&mut self) {
+        if let Some(closing) = self.close(Outcome::Unknown) {
+            tokio::spawn(closing);
+        }
+    }
+}
+
+enum Source {
+    Streamed(Incoming),
+    Whole(Full<Bytes>),
+}
+
+impl Source {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        match self {
+            Self::Streamed(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
+            Self::Whole(body) => Pin::new(body).poll_frame(cx).map_err(|never| match never {}),
+        }
+    }
+
+    fn is_end(&self) -> bool {
+        match self {
+            Self::Streamed(body) => body.is_end_stream(),
+            Self::Whole(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Streamed(body) => body.size_hint(),
+            Self::Whole(body) => body.size_hint(),
+        }
+    }
+}
+
+/// A reply body under containment.
+struct Guarded {
+    source: Source,
+    passage: Option<Passage>,
+    cancelled: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
+    deadline: Option<Pin<Box<Sleep>>>,
+    ends: Ends,
+    closing: Option<Closing>,
+    /// The frame that completes the body, while the record is being closed.
+    last: Option<Frame<Bytes>>,
+    /// Given back when the body is dropped.
+    _with: Option<(Slot, Held)>,
+}
+
+impl Guarded {
+    fn new(source: Source, passage: Option<Passage>, ends: Ends) -> Self {
+        Self { source, passage, cancelled: None, deadline: None, ends, closing: None, last: None, _with: None }
+    }
+
+    fn until(mut self, deadline: Duration) -> Self {
+        if let Some(passage) = &self.passage {
+            passage.streaming();
+            self.cancelled = Some(Box::pin(passage.cancelled()));
+        }
+        self.deadline = Some(Box::pin(tokio::time::sleep(deadline)));
+        self
+    }
+
+    fn with(mut self, held: (Slot, Held)) -> Self {
+        self._with = Some(held);
+        self
+    }
+
+    /// A body that is complete already is recorded before its head is sent.
+    async fn settled(mut self) -> Result<Body, Fault> {
+        if let Source::Whole(body) = &self.source {
+            self.ends.bytes_out = body.size_hint().exact().unwrap_or(0);
+            if let Some(closing) = self.ends.close(Outcome::Completed) {
+                closing.await?;
+            }
+        }
+        Ok(Body::new(self))
+    }
+
+    /// Ends the stream with an error: HTTP/1 connections are aborted, HTTP/2 streams reset, so that nobody takes a part
+    /// for the whole.
+    fn abort(&mut self, outcome: Outcome, why: &'static str) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        self.source = Source::Whole(Full::default());
+        if let Some(closing) = self.ends.close(outcome) {
+            tokio::spawn(closing);
+        }
+        Poll::Ready(Some(Err(why.into())))
+    }
+
+    fn interrupted(&mut self, cx: &mut Context<'_>) -> Option<(Outcome, &'static str)> {
+        if self.passage.as_ref().is_some_and(|passage| passage.cut().is_some())
+            || self.cancelled.as_mut().is_some_and(|cancelled| cancelled.as_mut().poll(cx).is_ready())
+        {
+            return Some((Outcome::Cut, "revoked"));
+        }
+        let late = self.deadline.as_mut().is_some_and(|deadline| deadline.as_mut().poll(cx).is_ready());
+        late.then_some((Outcome::Failed, "longer than `limits.call_max_seconds`"))
+    }
+}
+
+impl HttpBody for Guarded {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let this = &mut *self;
+        if let Some((outcome, why)) = this.interrupted(cx) {
+            this.last = None;
+            this.closing = None;
+            return this.abort(outcome, why);
+        }
+        if this.closing.is_none() {
+            match ready!(this.source.poll(cx)) {
+                Some(Ok(frame)) => {
+                    this.ends.bytes_out += frame.data_ref().map_or(0, |data| data.len() as u64);
+                    if !this.source.is_end() {
+                        return Poll::Ready(Some(Ok(frame)));
+                    }
+                    this.last = Some(frame);
+                }
+                Some(Err(error)) => {
+                    tracing::warn!(%error, "the application's reply broke off");
+                    return this.abort(Outcome::UpstreamFailed, "the application's reply broke off");
+                }
+                None => {}
+            }
+            this.closing = this.ends.close(Outcome::Completed);
+        }
+        if let Some(closing) = this.closing.as_mut() {
+            let closed = ready!(closing.as_mut().poll(cx));
+            this.closing = None;
+            if let Err(fault) = closed {
+                tracing::error!(%fault, "a reply whose end cannot be recorded is not completed");
+                return this.abort(Outcome::Failed, "the end cannot be recorded");
+            }
+        }
+        Poll::Ready(this.last.take().map(Ok))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.ends.entry.is_none() && self.closing.is_none() && self.last.is_none() && self.source.is_end()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.source.size_hint()
+    }
+}

@@ -1,0 +1,133 @@
+//! What reached the sandbox: the proof, in a test or the tour, that a refused call never came this far.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use ::http::Method;
+
+/// How many calls are remembered; older ones are forgotten.
+pub const SEEN_MAX: usize = 64;
+const PATH_MAX_CHARS: usize = 128;
+
+/// A call of an operation, or a request that did not present the credential. Who called is not known here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    /// The operation, such as `list_repos`; of a refused request its method and path, such as `POST /mcp`.
+    pub operation: String,
+    /// What became of it.
+    pub outcome: Outcome,
+}
+
+/// What became of a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// The credential was missing or wrong: 401.
+    Refused,
+    /// It is being answered.
+    Running,
+    /// It was answered to the end, be it with an error of the operation.
+    Answered,
+    /// It ended early: the client left or cancelled, its session ended, or the sandbox stopped.
+    Cancelled,
+}
+
+#[derive(Debug, Clone, Default)]
+pub(super) struct Journal(Arc<Mutex<Pages>>);
+
+#[derive(Debug, Default)]
+struct Pages {
+    requests: u64,
+    written: u64,
+    recent: VecDeque<(u64, Seen)>,
+}
+
+impl Journal {
+    /// Counts a request.
+    pub(super) fn arrived(&self) {
+        self.pages().requests += 1;
+    }
+
+    pub(super) fn refused(&self, method: &Method, path: &str) {
+        let path: String = path.chars().take(PATH_MAX_CHARS).collect();
+        self.pages().write(format!("{method} {path}"), Outcome::Refused);
+    }
+
+    /// Remembers a call as running.
+    pub(super) fn call(&self, operation: &str) -> Call {
+        let number = self.pages().write(operation.to_owned(), Outcome::Running);
+        Call { journal: self.clone(), number, outcome: Outcome::Cancelled }
+    }
+
+    pub(super) fn seen(&self) -> Vec<Seen> {
+        self.pages().recent.iter().map(|(_, seen)| seen.clone()).collect()
+    }
+
+    pub(super) fn requests(&self) -> u64 {
+        self.pages().requests
+    }
+
+    fn pages(&self) -> MutexGuard<'_, Pages> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Pages {
+    fn write(&mut self, operation: String, outcome: Outcome) -> u64 {
+        self.written += 1;
+        self.recent.push_back((self.written, Seen { operation, outcome }));
+        if self.recent.len() > SEEN_MAX {
+            self.recent.pop_front();
+        }
+        self.written
+    }
+}
+
+/// A call under way. Dropped before it is answered, it counts as cancelled.
+#[derive(Debug)]
+pub(super) struct Call {
+    journal: Journal,
+    number: u64,
+    outcome: Outcome,
+}
+
+impl Call {
+    pub(super) fn answered(mut self) {
+        self.outcome = Outcome::Answered;
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        let mut pages = self.journal.pages();
+        if let Some((_, seen)) = pages.recent.iter_mut().find(|(number, _)| *number == self.number) {
+            seen.outcome = self.outcome;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn call_that_is_dropped_unanswered_counts_as_cancelled() {
+        let journal = Journal::default();
+        journal.call("list_repos").answered();
+        drop(journal.call("stream_progress"));
+        let _running = journal.call("create_repo");
+        let outcomes: Vec<_> = journal.seen().into_iter().map(|seen| seen.outcome).collect();
+        assert_eq!(outcomes, [Outcome::Answered, Outcome::Cancelled, Outcome::Running]);
+    }
+
+    #[test]
+    fn only_the_latest_calls_are_remembered() {
+        let journal = Journal::default();
+        let first = journal.call("first");
+        (0..SEEN_MAX).for_each(|_| journal.call("later").answered());
+        first.answered();
+        assert_eq!(journal.seen().len(), SEEN_MAX);
+        assert!(journal.seen().iter().all(|seen| seen.operation == "later"));
+    }
+}

@@ -1,0 +1,98 @@
+//! `/oauth/token` in HTTP: the form in, the issuer's answer out, one record for each request.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use axum::body::Body;
+use http::{HeaderMap, Request, Response};
+use hyper::body::Incoming;
+use vestibule_evidence::{Decision, Entry, Outcome, Record, RecordKind};
+use vestibule_issuer::{TokenRequest, TokenResponse};
+use vestibule_model::{AttemptId, Stop, TraceId};
+
+use crate::{
+    arrival, body,
+    config::LimitsConfig,
+    edge::{self, Surface, oauth_error},
+    gateway::Gateway,
+    notes,
+};
+
+/// Largest token request, in bytes. An assertion and a handful of parameters fit many times.
+const FORM_MAX_BYTES: usize = 64 << 10;
+const FORM: &str = "application/x-www-form-urlencoded";
+
+pub(crate) async fn handle(gw: Arc<Gateway>, request: Request<Incoming>, peer: SocketAddr) -> Response<Body> {
+    let at = gw.clock.now();
+    let id = AttemptId::new(at, &*gw.entropy);
+    let trace = TraceId::random(&*gw.entropy);
+    let mut record = Record::new(RecordKind::TokenRequest, id, at, trace);
+    record.remote = Some(peer.ip());
+    record.method = Some("POST".to_owned());
+    let mut entry = match gw.evidence.begin(record) {
+        Ok(entry) => entry,
+        Err(fault) => return edge::answer(&fault.into(), &Surface::default(), id),
+    };
+    let started = gw.clock.monotonic();
+    let (response, outcome) = answer(&gw, &mut entry, request).await;
+    entry.record().durations.inbound_us = notes::micros(gw.clock.monotonic().since(started));
+    match entry.close(outcome).await {
+        Ok(()) => response,
+        Err(fault) => edge::answer(&fault.into(), &Surface::default(), id),
+    }
+}
+
+async fn answer(gw: &Gateway, entry: &mut Entry, request: Request<Incoming>) -> (Response<Body>, Outcome) {
+    let (parts, body) = request.into_parts();
+    let form = match form(gw, &parts.headers, body).await {
+        Ok(form) => form,
+        Err(stop) => {
+            notes::stop(entry.record(), &stop);
+            let description = match &stop {
+                Stop::Denied(refusal) => refusal.denial.sentence(),
+                Stop::Failed(fault) => fault.kind.sentence(),
+            };
+            return (oauth_error::respond(400, "invalid_request", description, false), Outcome::Refused);
+        }
+    };
+    match gw.issuer.token(&TokenRequest { headers: &parts.headers, form: &form }).await {
+        Ok(token) => {
+            note(entry.record(), &token);
+            (oauth_error::json(200, &token.body()), Outcome::Completed)
+        }
+        Err(error) => {
+            let record = entry.record();
+            record.decision = Decision::Deny;
+            record.agent = error.agent().cloned();
+            record.denial = Some(error.code().to_owned());
+            record.cause = Some(error.cause().to_owned());
+            let respond = oauth_error::respond(error.status(), error.code(), error.description(), error.challenges());
+            (respond, Outcome::Refused)
+        }
+    }
+}
+
+fn note(record: &mut Record, token: &TokenResponse) {
+    record.decision = Decision::Permit;
+    record.agent = Some(token.agent.clone());
+    record.app = Some(token.app.clone());
+    record.token = Some(token.jti.clone());
+    record.workflow = Some(token.workflow.clone());
+    record.scopes = token.scopes.iter().cloned().collect();
+    record.chain = vec![vestibule_evidence::ChainLink {
+        issuer: token.issuer.clone(),
+        agent: token.agent.clone(),
+        node: Some(token.node.clone()),
+    }];
+}
+
+/// RFC 6749 §4.4.2 and Appendix B: the parameters come as a form, in UTF-8.
+async fn form(gw: &Gateway, headers: &HeaderMap, body: Incoming) -> Result<Vec<(String, String)>, Stop> {
+    let found = arrival::media_type(headers);
+    if found.as_deref() != Some(FORM) {
+        return Err(arrival::unsupported(found.as_deref(), FORM));
+    }
+    let mut held = gw.bytes.hold();
+    let limits = LimitsConfig { body_max_bytes: FORM_MAX_BYTES, ..gw.settings.limits.clone() };
+    let bytes = body::read(body, &limits, &mut held).await?;
+    Ok(url::form_urlencoded::parse(&bytes).into_owned().collect())
+}

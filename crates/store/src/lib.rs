@@ -1,0 +1,28 @@
+//! What must survive a restart, and how every gateway learns of a change.
+//!
+//! Three things, behind one narrow trait, [`Store`]:
+//! - **records**, versioned, written by atomic commits with expectations, so that two writers never undo each other
+//!   unseen;
+//! - the **change log**, one order for all logged commits. A [`Follower`] tails it by polling and knows how old its
+//!   view is, so that a gateway which has lost its database refuses instead of guessing;
+//! - **claims**, put-if-absent with an expiry: what may be used once is used once, raced or not.
+//!
+//! Against: a lost or late revocation. The order comes from one head row that each commit updates inside its own
+//! transaction. A reader that tails a sequence instead can pass a number which commits later, and never sees it.
+//!
+//! [`SqliteStore`] needs nothing installed. Nobody outside this crate knows SQL. The store does not seal what it is
+//! given: whoever puts a secret into a record seals it first.
+
+#[cfg(feature = "test-util")]
+pub mod conformance;
+mod error;
+mod follower;
+mod record;
+mod sqlite;
+mod store;
+
+pub use error::StoreError;
+pub use follower::{Follower, Subscriber};
+pub use record::{BODY_MAX_BYTES, By, Change, Changes, Expect, KEY_MAX_BYTES, Kind, Op, Put, Record, Seq};
+pub use sqlite::SqliteStore;
+pub use store::Store;
