@@ -149,9 +149,12 @@ pub enum EvidenceError {
 impl EvidenceError {
     pub(crate) fn damaged(folder: &Path) -> impl FnOnce(VerifyError) -> Self {
         let path = folder.to_owned();
-        move |error| match error {
-            VerifyError::File(error) => Self::File(error),
-            source => Self::Damaged { path, source: Box::new(source) },
+        move |error| {
+            if let VerifyError::File(error) = error {
+                Self::File(error)
+            } else {
+                Self::Damaged { path, source: Box::new(error) }
+            }
         }
     }
 }

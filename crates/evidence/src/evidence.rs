@@ -12,7 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, broadcast, o
 use vestibule_model::{Clock, Entropy, Fault, Timestamp};
 
 use crate::{
-    Attempt, Entry, EvidenceError, LogKey, Outcome, Record, State,
+    Attempt, Entry, EvidenceError, LogKey, Outcome, PublicKey, Record, State,
     entry::LINE_BYTES,
     error::unavailable,
     event::{self, EntryKind},
@@ -51,12 +51,14 @@ pub struct EvidenceConfig {
     pub queue_max: usize,
 }
 
-/// The log of what was attempted. Cheap to clone.
+/// The log of what was attempted. Cheap to clone. When the last clone and the last [`Entry`] are dropped without
+/// [`shutdown`](Self::shutdown), the writer ends the log in order all the same, but nobody waits for it.
 #[derive(Debug, Clone)]
 pub struct Evidence(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
+    public: PublicKey,
     mode: Mode,
     clock: Arc<dyn Clock>,
     sender: Sender<Message>,
@@ -78,6 +80,7 @@ impl Evidence {
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
     ) -> Result<Self, EvidenceError> {
+        let public = key.public(&config.origin)?;
         let log = recovery::open(&config, &key, &*clock, &*entropy)?;
         let (sender, receiver) = mpsc::channel();
         let places = Arc::new(Semaphore::new(config.queue_max.min(Semaphore::MAX_PERMITS)));
@@ -90,7 +93,13 @@ impl Evidence {
             .thread()
             .clone();
         let live = broadcast::Sender::new(LIVE_MAX);
-        Ok(Self(Arc::new(Inner { mode: config.mode, clock, sender, writer, places, live })))
+        Ok(Self(Arc::new(Inner { public, mode: config.mode, clock, sender, writer, places, live })))
+    }
+
+    /// The key that checks what this log signs.
+    #[must_use]
+    pub fn public_key(&self) -> &PublicKey {
+        &self.0.public
     }
 
     /// Begins the record of an attempt. Nothing is written yet.

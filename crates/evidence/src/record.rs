@@ -161,6 +161,8 @@ pub struct Record {
     pub bytes_out: u64,
     /// How long it took.
     pub durations: Durations,
+    /// Administration: who did it.
+    pub author: Option<String>,
     /// Administration: the verb.
     pub action: Option<String>,
     /// Administration: what was acted on, `kind/id`.
@@ -200,6 +202,7 @@ impl Record {
             bytes_in: 0,
             bytes_out: 0,
             durations: Durations::default(),
+            author: None,
             action: None,
             target: None,
             detail: None,
@@ -214,6 +217,7 @@ impl Record {
             &mut self.policy_set,
             &mut self.denial,
             &mut self.cause,
+            &mut self.author,
             &mut self.action,
             &mut self.target,
             &mut self.detail,

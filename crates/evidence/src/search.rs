@@ -44,7 +44,9 @@ pub struct Filter {
 }
 
 impl Filter {
-    fn fits(&self, attempt: &Attempt) -> bool {
+    /// Whether an attempt is wanted. The limit is not asked.
+    #[must_use]
+    pub fn fits(&self, attempt: &Attempt) -> bool {
         fn is<T: PartialEq>(wanted: Option<&T>, found: Option<&T>) -> bool {
             wanted.is_none_or(|wanted| found == Some(wanted))
         }

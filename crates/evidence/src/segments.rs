@@ -40,13 +40,13 @@ pub(crate) enum Step {
     Done,
 }
 
+/// What is done with each line.
+pub(crate) type Each<'a> = dyn FnMut(Place, &[u8]) -> Result<Step, VerifyError> + 'a;
+
 /// Hands out every line, without its line break, in order.
 ///
 /// Only the last segment can be torn: a segment is complete before the next one is begun.
-pub(crate) fn walk(
-    folder: &Path,
-    each: &mut dyn FnMut(Place, &[u8]) -> Result<Step, VerifyError>,
-) -> Result<End, VerifyError> {
+pub(crate) fn walk(folder: &Path, each: &mut Each<'_>) -> Result<End, VerifyError> {
     let last = count(folder)?;
     let mut end = End { segment: last, whole_bytes: 0, torn_bytes: 0 };
     let mut place = Place { segment: 0, line: 0, index: 0 };

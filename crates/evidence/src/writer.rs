@@ -148,7 +148,7 @@ impl Writer {
             self.gather();
         }
         self.write()?;
-        if self.clock.monotonic().since(self.signed_at) >= CHECKPOINT_EVERY {
+        if self.log.is_unsigned() && self.clock.monotonic().since(self.signed_at) >= CHECKPOINT_EVERY {
             self.checkpoint()?;
         }
         Ok(())

@@ -11,7 +11,7 @@ use vestibule_model::{
     json::Json,
 };
 
-use crate::{Caller, TokenFacts};
+use crate::{Caller, TokenFacts, jws::sole_audience};
 
 /// The revision of the `vst` claim that is minted and read.
 pub const VST_REVISION: i64 = 1;
@@ -70,7 +70,8 @@ pub(crate) fn read(claims: &Json, issuer: &Arc<str>, digest: Digest) -> Result<H
     if text(claims, "iss")? != issuer.as_ref() {
         return Err(Denial::TokenWrongIssuer.into());
     }
-    let audience = audience(claims)?;
+    let audience = sole_audience(claims)
+        .ok_or_else(|| Refusal::new(Denial::TokenWrongAudience, "`aud` does not name one resource"))?;
     // RFC 9449 §6.1, RFC 8705 §3: a token bound to a key is no bearer token, and no proof of possession is read yet.
     if claims.get("cnf").is_some() {
         return Err(invalid("a token bound to a key came without its proof"));
@@ -81,7 +82,7 @@ pub(crate) fn read(claims: &Json, issuer: &Arc<str>, digest: Digest) -> Result<H
         if claims.get("nbf").is_some() { moment(claims, "nbf")?.max(issued_at) } else { issued_at };
     let token = TokenFacts {
         issuer: Arc::clone(issuer),
-        audience,
+        audience: audience.to_owned(),
         jti: Jti::parse(text(claims, "jti")?).map_err(invalid)?,
         issued_at,
         expires_at: moment(claims, "exp")?,
@@ -107,16 +108,6 @@ fn moment(claims: &Json, name: &str) -> Result<Timestamp, Refusal> {
     seconds
         .map(Timestamp::from_seconds)
         .ok_or_else(|| invalid(format!("`{name}` is not a whole number of seconds")))
-}
-
-/// One audience, as a string or as an array of one. A token for two resources could be carried from one to the other.
-fn audience(claims: &Json) -> Result<String, Refusal> {
-    let one = match claims.get("aud") {
-        Some(Json::Array(items)) if items.len() == 1 => items.first(),
-        other => other,
-    };
-    let audience = one.and_then(Json::as_str).map(str::to_owned);
-    audience.ok_or_else(|| Refusal::new(Denial::TokenWrongAudience, "`aud` does not name one resource"))
 }
 
 /// Who acts for whom. Without `act`, the subject is the agent itself. With it, the outermost `act` is the agent that

@@ -1,4 +1,4 @@
-use std::fmt;
+use std::{error::Error, fmt};
 
 use serde_json::{Value, json};
 use vestibule_model::{AgentId, Denial};
@@ -157,6 +157,18 @@ impl OAuthError {
         Self { reason, cause: cause.to_string(), agent: None }
     }
 
+    /// With the whole chain of causes, which nobody else will see.
+    pub(crate) fn broken(reason: Reason, error: &dyn Error) -> Self {
+        let mut cause = error.to_string();
+        let mut source = error.source();
+        while let Some(error) = source {
+            cause.push_str(": ");
+            cause.push_str(&error.to_string());
+            source = error.source();
+        }
+        Self { reason, cause, agent: None }
+    }
+
     pub(crate) fn of(self, agent: &AgentId) -> Self {
         Self { agent: Some(agent.clone()), ..self }
     }
@@ -187,7 +199,7 @@ impl fmt::Display for OAuthError {
     }
 }
 
-impl std::error::Error for OAuthError {}
+impl Error for OAuthError {}
 
 impl From<Reason> for OAuthError {
     fn from(reason: Reason) -> Self {
@@ -197,7 +209,7 @@ impl From<Reason> for OAuthError {
 
 impl From<StoreError> for OAuthError {
     fn from(error: StoreError) -> Self {
-        Self::new(Reason::StoreUnavailable, error)
+        Self::broken(Reason::StoreUnavailable, &error)
     }
 }
 

@@ -1,6 +1,6 @@
 use std::{fmt, sync::Arc};
 
-use crate::stub::Containment;
+use vestibule_containment::Containment;
 use vestibule_model::{Clock, Entropy, Malformed};
 use vestibule_store::Store;
 

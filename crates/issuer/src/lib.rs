@@ -18,7 +18,6 @@ mod registry;
 mod resources;
 mod roots;
 mod token;
-mod stub;
 
 pub use config::IssuerConfig;
 pub use error::{ErrorCode, OAuthError, Reason};

@@ -1,3 +1,5 @@
+use std::collections::HashSet;
+
 use vestibule_model::{Agent, AppId, Malformed};
 
 use crate::{OAuthError, Reason};
@@ -7,6 +9,7 @@ use crate::{OAuthError, Reason};
 pub(crate) struct Resource {
     pub(crate) app: AppId,
     pub(crate) identifier: String,
+    form: String,
 }
 
 /// The resources that tokens are issued for.
@@ -15,17 +18,16 @@ pub(crate) struct Resources(Vec<Resource>);
 
 impl Resources {
     pub(crate) fn new(resources: Vec<(AppId, String)>) -> Result<Self, Malformed> {
-        let resources: Vec<_> =
-            resources.into_iter().map(|(app, identifier)| Resource { app, identifier }).collect();
-        let mut seen = std::collections::HashSet::new();
-        for resource in &resources {
-            let form = comparable(&resource.identifier)
+        let mut seen = HashSet::new();
+        let open = |(app, identifier): (AppId, String)| {
+            let form = comparable(&identifier)
                 .ok_or(Malformed { what: "resource", rule: "must be an absolute URI without a fragment" })?;
-            if !seen.insert(form) {
+            if !seen.insert(form.clone()) {
                 return Err(Malformed { what: "resource", rule: "must not be that of another application" });
             }
-        }
-        Ok(Self(resources))
+            Ok(Resource { app, identifier, form })
+        };
+        resources.into_iter().map(open).collect::<Result<_, _>>().map(Self)
     }
 
     /// The one resource that `agent` asks for (RFC 8707 §2). Naming none is enough for an agent that could mean only
@@ -38,14 +40,9 @@ impl Resources {
                 (Some(only), None) => Ok(only),
                 (Some(_) | None, _) => Err(Reason::TargetMissing.into()),
             },
-            [one] => {
-                let form = comparable(one);
-                allowed
-                    .find(|resource| form.is_some() && comparable(&resource.identifier) == form)
-                    .ok_or_else(|| {
-                        OAuthError::new(Reason::TargetNotAllowed, "not one of the agent's resources")
-                    })
-            }
+            [one] => comparable(one)
+                .and_then(|form| allowed.find(|resource| resource.form == form))
+                .ok_or_else(|| OAuthError::new(Reason::TargetNotAllowed, "not one of the agent's resources")),
             [_, _, ..] => Err(Reason::TargetRepeated.into()),
         }
     }

@@ -2,7 +2,7 @@ use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use quick_cache::sync::Cache;
 use tokio::sync::Mutex;
-use crate::stub::{Containment, Path};
+use vestibule_containment::{Containment, Path};
 use vestibule_model::{Actor, Agent, AgentId, AppId, Clock, Delegation, Denial, Entropy, Timestamp};
 use vestibule_store::{By, Expect, Kind, Op, Put, Store};
 

@@ -157,7 +157,7 @@ impl Discovery {
             }
             Answer::Error(_) | Answer::Unreadable => return failed("`initialize`", reply),
         };
-        // MCP 2025-11-25 lifecycle, "Version Negotiation": the server may answer with another version than the one asked for.
+        // MCP 2025-11-25 lifecycle, "Version Negotiation": the server may answer with another version.
         let version = result.get("protocolVersion").and_then(Json::as_str).and_then(Version::parse);
         self.session = reply.session.clone();
         match version.filter(|version| version.era() == Era::Legacy) {

@@ -31,10 +31,10 @@ pub const VALUE_MAX_BYTES: usize = 8192;
 /// How deep `x-mcp-header` is looked for in a tool's schema.
 const SCHEMA_MAX_DEPTH: usize = 16;
 
-/// Whether a request header of the caller, in lower case, goes to the upstream. Everything else stays here: credentials, cookies,
-/// `Host` and `Forwarded` speak of this hop, `baggage` and `tracestate` would carry a stranger's data across the trust
-/// boundary, and `User-Agent` is the gateway's own. `Mcp-Session-Id` is absent because it never passes as it came:
-/// the gateway opens the seal and sets the upstream's own.
+/// Whether a request header of the caller, in lower case, goes to the upstream. Everything else stays here: credentials
+/// and cookies; `Host` and `Forwarded`, which speak of this hop; `baggage` and `tracestate`, which would carry a
+/// stranger's data across the trust boundary; `User-Agent`, which is the gateway's own. `Mcp-Session-Id` is absent
+/// because it never passes as it came: the gateway opens the seal and sets the upstream's own.
 #[must_use]
 pub fn forwardable_request(name: &str) -> bool {
     match name {
@@ -44,8 +44,8 @@ pub fn forwardable_request(name: &str) -> bool {
     }
 }
 
-/// Whether a reply header of the upstream, in lower case, goes to the caller. Not its challenges and cookies: its credential is the
-/// gateway's. Not `Mcp-Session-Id` either, for the reason given at [`forwardable_request`].
+/// Whether a reply header of the upstream, in lower case, goes to the caller. Not its challenges and cookies: its
+/// credential is the gateway's. Not `Mcp-Session-Id` either, for the reason given at [`forwardable_request`].
 #[must_use]
 pub fn forwardable_response(name: &str) -> bool {
     matches!(

@@ -44,7 +44,8 @@ pub fn filter_sse(body: &Bytes, kind: ListKind, keep: impl Fn(&str) -> bool) -> 
 }
 
 /// Filters every list in a stream of events, of whichever kind it is. Also for the stream of a GET: with
-/// `Last-Event-ID` it repeats the reply to an earlier list request (2025-11-25, "Resumability"), which would else arrive unfiltered.
+/// `Last-Event-ID` it repeats the reply to an earlier list request (MCP 2025-11-25 transports, "Resumability and
+/// Redelivery"), which would else arrive unfiltered.
 #[derive(Debug)]
 pub struct StreamFilter {
     parser: sse::Parser,
@@ -226,7 +227,9 @@ mod tests {
 
     #[test]
     fn a_list_in_a_stream_is_filtered_and_all_else_passes() {
-        let other = "id: 0\r\ndata:\r\n\r\n: ping\n\ndata: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/progress\"}\n\ndata: {\"jsonrpc\":\"2.0\",\"id\":9,\"result\":{\"content\":[]}}\n\n";
+        let other = "id: 0\r\ndata:\r\n\r\n: ping\n\n\
+            data: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/progress\"}\n\n\
+            data: {\"jsonrpc\":\"2.0\",\"id\":9,\"result\":{\"content\":[]}}\n\n";
         let list = "id: 1\ndata: {\"jsonrpc\":\"2.0\",\"id\":2,\ndata: \"result\":{\"prompts\":[{\"name\":\"x\"},{\"name\":\"safe\"}]}}\n\n";
         let filtered = "id: 1\ndata: {\"jsonrpc\":\"2.0\",\"id\":2,\ndata: \"result\":{\"prompts\":[{\"name\":\"safe\"}]}}\n\n";
         for chunk in [1, 7, 4096] {
@@ -255,8 +258,10 @@ mod tests {
         fn what_is_shown_is_what_is_kept(names in proptest::collection::vec("(safe|x)[\\PC]{0,6}", 0..6)) {
             let tools: Vec<_> = names.iter().map(|name| serde_json::json!({ "name": name })).collect();
             let body = serde_json::json!({ "jsonrpc": "2.0", "id": 1, "result": { "tools": tools } });
-            let filtered: serde_json::Value = serde_json::from_str(&filter(ListKind::Tools, &body.to_string()).unwrap()).unwrap();
-            let shown: Vec<_> = filtered["result"]["tools"].as_array().unwrap().iter().map(|tool| tool["name"].as_str().unwrap()).collect();
+            let filtered = filter(ListKind::Tools, &body.to_string()).unwrap();
+            let filtered: serde_json::Value = serde_json::from_str(&filtered).unwrap();
+            let tools = filtered["result"]["tools"].as_array().unwrap();
+            let shown: Vec<_> = tools.iter().map(|tool| tool["name"].as_str().unwrap()).collect();
             let kept: Vec<_> = names.iter().filter(|name| name.starts_with("safe")).collect();
             prop_assert_eq!(shown, kept);
         }

@@ -114,12 +114,17 @@ fn operation(
     user: Option<&UserId>,
     id: &OperationId,
 ) -> Result<ApplicableOperation, NotApplicable> {
-    let subjects = Subjects::suppose([agent].into_iter(), user.cloned(), Facts::default(), &snapshot.directory);
+    let subjects =
+        Subjects::suppose([agent].into_iter(), user.cloned(), Facts::default(), &snapshot.directory);
     let (position, entry) = snapshot.operation(id).map_err(NotApplicable::Refused)?;
     let framed = subjects.and_then(|subjects| snapshot.frame(subjects, position, entry));
     let frame = framed.map_err(NotApplicable::Refused)?;
-    let mut listed =
-        ApplicableOperation { operation: id.to_string(), may: May::Always, grants: Vec::new(), guards: Vec::new() };
+    let mut listed = ApplicableOperation {
+        operation: id.to_string(),
+        may: May::Always,
+        grants: Vec::new(),
+        guards: Vec::new(),
+    };
     for subject in &frame.slices {
         let may = about(&snapshot.policies, &frame, entry, subject, &mut listed)?;
         listed.may = listed.may.min(may);

@@ -12,7 +12,11 @@ use vestibule_model::{
     Agent, AgentId, AgentState, AppId, Denial, Directory, OperationId, TRUST_MAX, Timestamp, UserId, json,
 };
 
-use crate::{hypothesis::Hypothesis, lock::{Decided, Snapshot}, set::PolicySet};
+use crate::{
+    hypothesis::Hypothesis,
+    lock::{Decided, Snapshot},
+    set::PolicySet,
+};
 
 /// The time of a case that gives none: Wednesday, 2026-01-07, noon UTC.
 const DEFAULT_AT: &str = "2026-01-07T12:00:00Z";
@@ -94,7 +98,11 @@ pub enum CasesError {
 ///
 /// # Errors
 /// When the cases cannot be read. A case that is decided otherwise than expected is a result, not an error.
-pub fn run_cases(set: &Arc<PolicySet>, directory: &Directory, text: &str) -> Result<Vec<CaseResult>, CasesError> {
+pub fn run_cases(
+    set: &Arc<PolicySet>,
+    directory: &Directory,
+    text: &str,
+) -> Result<Vec<CaseResult>, CasesError> {
     let cases: Vec<Case> = serde_json::from_str(text).map_err(CasesError::Invalid)?;
     cases.into_iter().map(|case| run(set, directory, case)).collect()
 }
@@ -102,7 +110,10 @@ pub fn run_cases(set: &Arc<PolicySet>, directory: &Directory, text: &str) -> Res
 fn run(set: &Arc<PolicySet>, directory: &Directory, case: Case) -> Result<CaseResult, CasesError> {
     let impossible = |why: String| CasesError::Case { name: case.name.clone(), why };
     if !matches!(case.expect.as_str(), "permit" | "deny") && Denial::from_code(&case.expect).is_none() {
-        return Err(impossible(format!("`expect` is `permit`, `deny` or the code of a denial, not `{}`", case.expect)));
+        return Err(impossible(format!(
+            "`expect` is `permit`, `deny` or the code of a denial, not `{}`",
+            case.expect
+        )));
     }
     let hypothesis = hypothesis(&case).map_err(impossible)?;
     let defined = case.ancestors.iter().map(|above| (&above.agent, &above.groups, above.trust));

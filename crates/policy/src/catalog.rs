@@ -100,12 +100,15 @@ impl Operations {
         for operation in &listed.operations {
             let id = OperationId::new(listed.app.clone(), &operation.name);
             let input = Input::of(&operation.input_schema).unwrap_or_else(|why| {
-                let warning = Problem::warning(place, format!("{why}: it can be called without arguments only"));
-                problems.push(warning.of(&operation.name).help("correct its input schema, or ask its vendor to"));
+                let warning =
+                    Problem::warning(place, format!("{why}: it can be called without arguments only"));
+                problems
+                    .push(warning.of(&operation.name).help("correct its input schema, or ask its vendor to"));
                 Input::default()
             });
             if self.by_id.contains_key(&id) {
-                let warning = Problem::warning(place, "the name is used twice: the second definition is ignored");
+                let warning =
+                    Problem::warning(place, "the name is used twice: the second definition is ignored");
                 problems.push(warning.of(&operation.name));
                 continue;
             }

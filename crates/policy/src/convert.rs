@@ -28,7 +28,12 @@ pub(crate) fn record(fields: &Fields, reads: &Reads, object: &Json) -> Result<Re
     members(fields, reads, object, "")
 }
 
-fn members(fields: &Fields, reads: &Reads, object: &Json, path: &str) -> Result<RestrictedExpression, Inexact> {
+fn members(
+    fields: &Fields,
+    reads: &Reads,
+    object: &Json,
+    path: &str,
+) -> Result<RestrictedExpression, Inexact> {
     let Some(given) = object.as_object() else { return Err(inexact(path, "must be an object")) };
     let mut converted = Vec::new();
     for (name, field) in fields {
@@ -36,7 +41,9 @@ fn members(fields: &Fields, reads: &Reads, object: &Json, path: &str) -> Result<
         let path = join(path, name);
         let value = object.get(name).filter(|value| !(field.nullable && matches!(value, Json::Null)));
         match (value, field) {
-            (Some(value), Field { shape, .. }) => converted.push((name.to_string(), one(shape, reads, value, &path)?)),
+            (Some(value), Field { shape, .. }) => {
+                converted.push((name.to_string(), one(shape, reads, value, &path)?))
+            }
             (None, Field { required: true, .. }) => return Err(inexact(&path, "is required")),
             (None, Field { required: false, .. }) => {}
         }
@@ -55,9 +62,10 @@ fn one(shape: &Shape, reads: &Reads, value: &Json, path: &str) -> Result<Restric
             .as_str()
             .map(|text| RestrictedExpression::new_string(text.to_owned()))
             .ok_or_else(|| inexact(path, "must be a string")),
-        Shape::Bool => {
-            value.as_bool().map(RestrictedExpression::new_bool).ok_or_else(|| inexact(path, "must be a boolean"))
-        }
+        Shape::Bool => value
+            .as_bool()
+            .map(RestrictedExpression::new_bool)
+            .ok_or_else(|| inexact(path, "must be a boolean")),
         Shape::Long => value
             .as_i64()
             .map(RestrictedExpression::new_long)
@@ -70,11 +78,14 @@ fn one(shape: &Shape, reads: &Reads, value: &Json, path: &str) -> Result<Restric
         Shape::Set(element) => {
             // A set is compared element by element, so all of an element counts.
             let items = value.as_array().ok_or_else(|| inexact(path, "must be an array"))?;
-            let elements: Result<Vec<_>, _> = items.iter().map(|item| one(element, &EVERYTHING, item, path)).collect();
+            let elements: Result<Vec<_>, _> =
+                items.iter().map(|item| one(element, &EVERYTHING, item, path)).collect();
             Ok(RestrictedExpression::new_set(elements?))
         }
         Shape::Record(fields) => members(fields, reads, value, path),
-        Shape::Opaque(_) => Err(inexact(path, "must be left out: policies compare the value that contains it")),
+        Shape::Opaque(_) => {
+            Err(inexact(path, "must be left out: policies compare the value that contains it"))
+        }
     }
 }
 
@@ -130,7 +141,9 @@ mod tests {
     #[test]
     fn numbers_have_four_decimal_places_or_are_refused() {
         let number = || json!({ "type": "number" });
-        for (text, value) in [("-0.0001", "-0.0001"), ("999.9999", "999.9999"), ("12", "12.0"), ("-1.5", "-1.5")] {
+        for (text, value) in
+            [("-0.0001", "-0.0001"), ("999.9999", "999.9999"), ("12", "12.0000"), ("-1.5", "-1.5000")]
+        {
             let converted = convert(number(), &format!("{{\"x\":{text}}}")).unwrap().unwrap();
             assert_eq!(converted.to_string(), format!("decimal(\"{value}\")"), "{text}");
         }
@@ -157,7 +170,9 @@ mod tests {
     #[test]
     fn arrays_are_sets() {
         let strings = || json!({ "type": "array", "items": { "type": "string" } });
-        let EvalResult::Set(set) = convert(strings(), r#"{"x":["a","b","a"]}"#).unwrap().unwrap() else { panic!("a set") };
+        let EvalResult::Set(set) = convert(strings(), r#"{"x":["a","b","a"]}"#).unwrap().unwrap() else {
+            panic!("a set")
+        };
         assert_eq!(set.len(), 2);
         assert_eq!(must(strings(), r#"{"x":["a",1]}"#), "must be a string");
     }

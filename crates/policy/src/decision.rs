@@ -63,7 +63,8 @@ impl Decision {
     pub(crate) fn of(subjects: Vec<SubjectDecision>, policy_set: &str, shadow: Vec<ShadowDecision>) -> Self {
         let allow = !subjects.is_empty() && subjects.iter().all(|subject| subject.allow);
         let decisive = subjects.iter().filter(|subject| subject.allow == allow);
-        let mut policies: Vec<String> = decisive.flat_map(|subject| subject.policies.iter().cloned()).collect();
+        let mut policies: Vec<String> =
+            decisive.flat_map(|subject| subject.policies.iter().cloned()).collect();
         policies.sort_unstable();
         policies.dedup();
         Self { allow, subjects, policies, policy_set: policy_set.to_owned(), shadow }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use cedar_policy::{
-    Authorizer, AuthorizationError, Context, Decision, Entities, Entity, EntityId, EntityTypeName, EntityUid,
+    AuthorizationError, Authorizer, Context, Decision, Entities, Entity, EntityId, EntityTypeName, EntityUid,
     EvalResult, Expression, PolicySet, Request, RestrictedExpression, eval_expression,
 };
 use vestibule_model::{AgentId, AppId, AppKind, Effect, Operation, OperationId, Risk, UserId};
@@ -152,7 +152,10 @@ pub(crate) fn app_entities(app: &AppId, kind: AppKind) -> Result<Vec<Entity>, En
 }
 
 /// An operation below its application, and its action below the application's.
-pub(crate) fn operation_entities(id: &OperationId, operation: &Operation) -> Result<Vec<Entity>, EngineError> {
+pub(crate) fn operation_entities(
+    id: &OperationId,
+    operation: &Operation,
+) -> Result<Vec<Entity>, EngineError> {
     let flag = |name: &str, value| (name.to_owned(), RestrictedExpression::new_bool(value));
     let attributes = vec![
         ("app".to_owned(), RestrictedExpression::new_entity_uid(app_uid(&id.app))),
@@ -178,7 +181,8 @@ pub(crate) fn store(entities: impl IntoIterator<Item = Entity>) -> Result<Entiti
 /// `base` and more; what is in `base` stays.
 pub(crate) fn extend(base: &Entities, more: Vec<Entity>) -> Result<Entities, EngineError> {
     let mut seen = HashSet::new();
-    let fresh = more.into_iter().filter(|entity| base.get(&entity.uid()).is_none() && seen.insert(entity.uid()));
+    let fresh =
+        more.into_iter().filter(|entity| base.get(&entity.uid()).is_none() && seen.insert(entity.uid()));
     base.clone().add_entities(fresh, None).map_err(|why| EngineError::new("the entities", why))
 }
 
@@ -204,7 +208,10 @@ pub(crate) fn caller_part(user: Option<&UserId>, depth: usize) -> Result<Restric
 }
 
 /// `context.token`.
-pub(crate) fn token_part(issuer: &str, scopes: &BTreeSet<String>) -> Result<RestrictedExpression, EngineError> {
+pub(crate) fn token_part(
+    issuer: &str,
+    scopes: &BTreeSet<String>,
+) -> Result<RestrictedExpression, EngineError> {
     record(vec![
         ("claims".to_owned(), RestrictedExpression::new_entity_uid(token_uid())),
         ("scopes".to_owned(), strings(scopes)),

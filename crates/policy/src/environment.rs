@@ -27,7 +27,8 @@ impl Environment {
     /// `context.env`, as far as it is read: a datetime alone costs as much as the rest of a decision.
     pub(crate) fn part(&self, reads: &Reads, zone: &TimeZone) -> Result<RestrictedExpression, EngineError> {
         let mut parts: Parts = Vec::new();
-        let at = jiff::Timestamp::from_millisecond(self.now.millis()).map_err(|why| EngineError::new("the time", why))?;
+        let at = jiff::Timestamp::from_millisecond(self.now.millis())
+            .map_err(|why| EngineError::new("the time", why))?;
         if reads.member("now").is_some() {
             // Cedar wants exactly three digits of milliseconds.
             let text = format!("{at:.3}");

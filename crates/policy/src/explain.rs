@@ -139,13 +139,19 @@ struct View<'a> {
 }
 
 impl View<'_> {
-    fn subject(&self, slice: &SubjectSlice, decided: &SubjectDecision) -> Result<SubjectExplanation, EngineError> {
+    fn subject(
+        &self,
+        slice: &SubjectSlice,
+        decided: &SubjectDecision,
+    ) -> Result<SubjectExplanation, EngineError> {
         let request = self.scene.entry.question(&slice.uid).in_context(self.context.clone())?;
         let determining = decided.policies.iter().filter_map(|id| self.set.statement(id));
         let determining = determining.map(|policy| self.policy(policy, &request));
         let mut nearest = Vec::new();
         if !decided.allow && decided.policies.is_empty() {
-            for permit in slice.slice.statements(&self.set.statements).filter(|policy| policy.effect == Effect::Permit) {
+            for permit in
+                slice.slice.statements(&self.set.statements).filter(|policy| policy.effect == Effect::Permit)
+            {
                 nearest.push(self.policy(permit, &request)?);
             }
             nearest.sort_by_key(|permit| permit.changes.len());
@@ -169,11 +175,18 @@ impl View<'_> {
             match policy.effect {
                 Effect::Permit if !met => changes.extend(self.to_meet(condition, is)),
                 Effect::Forbid if met => {
-                    changes.push(format!("`{}` is {}, and would have to be {}", condition.text, condition.must_be, !condition.must_be));
+                    changes.push(format!(
+                        "`{}` is {}, and would have to be {}",
+                        condition.text, condition.must_be, !condition.must_be
+                    ));
                 }
                 Effect::Permit | Effect::Forbid => {}
             }
-            conditions.push(ConditionExplanation { text: condition.text.clone(), must_be: condition.must_be, is });
+            conditions.push(ConditionExplanation {
+                text: condition.text.clone(),
+                must_be: condition.must_be,
+                is,
+            });
         }
         Ok(PolicyExplanation {
             id: policy.id.to_string(),
@@ -189,12 +202,16 @@ impl View<'_> {
 
     /// What would have to change for an unmet condition of a permit.
     fn to_meet(&self, condition: &Condition, is: Option<bool>) -> Vec<String> {
-        let lacking = claims(&condition.syntax).into_iter().filter(|claim| self.scene.frame.subjects.claim(claim).is_none());
+        let lacking = claims(&condition.syntax)
+            .into_iter()
+            .filter(|claim| self.scene.frame.subjects.claim(claim).is_none());
         let mut changes: Vec<String> = lacking.map(|claim| self.lacking(&claim)).collect();
         changes.dedup();
         if changes.is_empty() {
             changes.push(match is {
-                Some(is) => format!("`{}` is {is}, and would have to be {}", condition.text, condition.must_be),
+                Some(is) => {
+                    format!("`{}` is {is}, and would have to be {}", condition.text, condition.must_be)
+                }
                 None => format!("`{}` would have to be {}", condition.text, condition.must_be),
             });
         }
@@ -205,7 +222,10 @@ impl View<'_> {
         match self.claim_scopes.and_then(|scopes| scopes.get(claim)).filter(|scopes| !scopes.is_empty()) {
             Some(scopes) => {
                 let scopes: Vec<String> = scopes.iter().map(|scope| format!("`{scope}`")).collect();
-                format!("the token lacks the claim `{claim}`, which the scope {} releases", scopes.join(" or "))
+                format!(
+                    "the token lacks the claim `{claim}`, which the scope {} releases",
+                    scopes.join(" or ")
+                )
             }
             None => format!("the token lacks the claim `{claim}`"),
         }
@@ -222,14 +242,19 @@ pub(crate) fn effect(policy: &Statement) -> &'static str {
 
 /// The claims that a condition asks for by name.
 fn claims(condition: &Expr) -> BTreeSet<String> {
-    let asks = |expression: &Expr| match expression {
-        Expr::BinaryOp { op: BinaryOp::HasTag | BinaryOp::GetTag, left, right } => match right.as_ref() {
-            Expr::Literal(Literal::String(name)) if context_path(left)? == ["token", "claims"] => {
-                Some(BTreeSet::from([name.to_string()]))
-            }
-            _ => None,
-        },
-        _ => None,
+    let asks = |expression: &Expr| {
+        let Expr::BinaryOp { op: BinaryOp::HasTag | BinaryOp::GetTag, left, right } = expression else {
+            return None;
+        };
+        let Expr::Literal(Literal::String(name)) = right.as_ref() else { return None };
+        (context_path(left)? == ["token", "claims"]).then(|| BTreeSet::from([name.to_string()]))
     };
-    condition.reduce(&asks, &|mut a, b| { a.extend(b); a }, BTreeSet::new())
+    condition.reduce(
+        &asks,
+        &|mut a, b| {
+            a.extend(b);
+            a
+        },
+        BTreeSet::new(),
+    )
 }

@@ -118,7 +118,8 @@ impl Frame {
             });
             let permitted = answer.as_ref().is_some_and(Answer::is_permit);
             if permitted != decided.allow {
-                let policies = answer.map(|answer| if answer.failed.is_empty() { answer.policies } else { answer.failed });
+                let policies = answer
+                    .map(|answer| if answer.failed.is_empty() { answer.policies } else { answer.failed });
                 differences.push(ShadowDecision {
                     subject: decided.subject.clone(),
                     would: Outcome::of(permitted),
@@ -150,7 +151,12 @@ impl Frame {
     }
 
     /// Whether some arguments could be permitted to every subject.
-    pub(crate) fn is_visible(&self, set: &PolicySet, entry: &Entry, env: &Environment) -> Result<bool, EngineError> {
+    pub(crate) fn is_visible(
+        &self,
+        set: &PolicySet,
+        entry: &Entry,
+        env: &Environment,
+    ) -> Result<bool, EngineError> {
         let context = listing_context(&self.subjects, set, env)?;
         is_listed(set, &self.slices, entry, &context, &self.entities)
     }
@@ -163,9 +169,14 @@ impl Frame {
         decision: &Decision,
         context: &Context,
     ) -> Result<bool, EngineError> {
-        for (subject, decided) in self.slices.iter().zip(&decision.subjects).filter(|(_, decided)| !decided.allow) {
+        for (subject, decided) in
+            self.slices.iter().zip(&decision.subjects).filter(|(_, decided)| !decided.allow)
+        {
             let challenged = !decided.policies.is_empty()
-                && decided.policies.iter().all(|id| set.statement(id).is_some_and(|statement| statement.challenges));
+                && decided
+                    .policies
+                    .iter()
+                    .all(|id| set.statement(id).is_some_and(|statement| statement.challenges));
             if !challenged {
                 return Ok(false);
             }
@@ -222,7 +233,8 @@ pub(crate) fn undeclared(entry: &Entry, arguments: &Json) -> Option<Refusal> {
     }
     let (name, _) = members.iter().find(|(name, _)| !entry.input.fields.contains_key(name.as_str()))?;
     let name: String = name.chars().take(64).collect();
-    let mut refusal = Refusal::new(Denial::ArgumentUndeclared, format!("`{name}` is not declared by `{}`", entry.id));
+    let mut refusal =
+        Refusal::new(Denial::ArgumentUndeclared, format!("`{name}` is not declared by `{}`", entry.id));
     refusal.hints.push(format!("leave out the argument `{name}`: the operation does not declare it"));
     Some(refusal)
 }

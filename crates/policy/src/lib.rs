@@ -23,6 +23,8 @@ mod listing;
 mod load;
 mod lock;
 mod problem;
+#[cfg(test)]
+mod properties;
 mod readable;
 mod reads;
 mod refusal;

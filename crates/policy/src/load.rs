@@ -3,8 +3,8 @@
 use std::{collections::HashMap, sync::Arc};
 
 use cedar_policy::{
-    Policy, PolicyId, PolicySet as CedarSet, Schema, SchemaFragment, Template, ValidationMode, ValidationWarning,
-    Validator,
+    Policy, PolicyId, PolicySet as CedarSet, Schema, SchemaFragment, Template, ValidationMode,
+    ValidationWarning, Validator,
 };
 use jiff::tz::TimeZone;
 use miette::Diagnostic;
@@ -45,7 +45,9 @@ pub(crate) fn load(
     let mut problems = Vec::new();
     let timezone = TimeZone::get(&options.timezone).unwrap_or_else(|_| {
         let unknown = format!("the time zone `{}` is unknown", options.timezone);
-        problems.push(Problem::error("configuration", unknown).help("use an IANA name, for example `Europe/Berlin`"));
+        problems.push(
+            Problem::error("configuration", unknown).help("use an IANA name, for example `Europe/Berlin`"),
+        );
         TimeZone::UTC
     });
     let operations = Operations::of(catalog, &mut problems);
@@ -55,7 +57,9 @@ pub(crate) fn load(
         Ok(schema) => validate(&parsed, &operations, schema, &mut problems),
         Err(problem) => problems.push(problem),
     }
-    problems.sort_by(|a, b| (a.severity, &a.file, a.line, a.column).cmp(&(b.severity, &b.file, b.line, b.column)));
+    problems.sort_by(|a, b| {
+        (a.severity, &a.file, a.line, a.column).cmp(&(b.severity, &b.file, b.line, b.column))
+    });
     if problems.iter().any(|problem| problem.severity == Severity::Error) {
         return Err(problems);
     }
@@ -91,7 +95,9 @@ fn parse_files<'a>(
                     if let Some(there) = ids.insert(one.statement.id.clone(), here) {
                         let twice = format!("the id is used already, at {there}");
                         let problem = Problem::error(&file.name, twice).at(lines.place(piece.at));
-                        problems.push(problem.of(&one.statement.id).help("records name policies by id: make it unique"));
+                        problems.push(
+                            problem.of(&one.statement.id).help("records name policies by id: make it unique"),
+                        );
                     }
                     parsed.push(one);
                 }
@@ -103,7 +109,8 @@ fn parse_files<'a>(
 }
 
 fn parse<'a>(file: &PolicyFile, lines: &'a Lines<'a>, piece: Piece<'_>) -> Result<Parsed<'a>, Problem> {
-    let here = |message: &dyn std::fmt::Display| Problem::error(&file.name, message).at(lines.place(piece.at));
+    let here =
+        |message: &dyn std::fmt::Display| Problem::error(&file.name, message).at(lines.place(piece.at));
     let policy = Policy::parse(None, piece.text).map_err(|errors| {
         if Template::parse(None, piece.text).is_ok_and(|template| template.slots().next().is_some()) {
             let refused = "this is a template, and templates are not supported";
@@ -122,13 +129,17 @@ fn parse<'a>(file: &PolicyFile, lines: &'a Lines<'a>, piece: Piece<'_>) -> Resul
     }
     let shadow = file.name.ends_with(".shadow.cedar");
     let place = (file.name.as_str().into(), lines.place(piece.at).0);
-    let statement = Statement::new(&policy, &id, piece.text, place, shadow).map_err(|why| here(&why).of(&id))?;
+    let statement =
+        Statement::new(&policy, &id, piece.text, place, shadow).map_err(|why| here(&why).of(&id))?;
     Ok(Parsed { policy: policy.new_id(PolicyId::new(id)), statement, at: piece.at, lines })
 }
 
 /// The message of a diagnostic with the label at its place, which often says what was expected there.
 fn detail(error: &(impl Diagnostic + ?Sized)) -> String {
-    let label = error.labels().and_then(|mut labels| labels.next()).and_then(|label| label.label().map(str::to_owned));
+    let label = error
+        .labels()
+        .and_then(|mut labels| labels.next())
+        .and_then(|label| label.label().map(str::to_owned));
     match label {
         Some(label) => format!("{error}: {label}"),
         None => error.to_string(),
@@ -141,7 +152,8 @@ fn offset_of(error: &(impl Diagnostic + ?Sized)) -> Option<usize> {
 
 // ---- checking ----------------------------------------------------------------------------------------------
 
-fn schema(operations: &Operations) -> Result<Schema, Problem> {
+/// The core schema with the actions of the operations.
+pub(crate) fn schema(operations: &Operations) -> Result<Schema, Problem> {
     let refused = |why: &dyn Diagnostic| Problem::error("schema", format!("the schema is not usable: {why}"));
     let (core, _) = SchemaFragment::from_cedarschema_str(CORE).map_err(|why| refused(&why))?;
     let actions = SchemaFragment::from_json_value(operations.to_cedar()).map_err(|why| refused(&why))?;
@@ -194,19 +206,22 @@ impl Parsed<'_> {
     /// A policy that can never match is an error where it is enforced: as a permit it is an outage, as a guard rail a
     /// silent opening. Where there are no operations yet that it could be about, it is too early to say.
     fn warning(&self, warning: &ValidationWarning, operations: &Operations) -> Problem {
-        let impossible =
-            matches!(warning, ValidationWarning::ImpossiblePolicy(_) | ValidationWarning::InvalidActionApplication(_));
+        let impossible = matches!(
+            warning,
+            ValidationWarning::ImpossiblePolicy(_) | ValidationWarning::InvalidActionApplication(_)
+        );
         if !impossible {
             let severity = if self.statement.shadow { Severity::Warning } else { Severity::Error };
             return Problem { severity, ..self.finding(warning) };
         }
-        let idle = !operations.entries.iter().any(|entry| self.statement.scope.covers(entry));
+        let idle = !operations.entries.iter().any(|entry| self.statement.scope.names(entry));
         if idle {
             let problem = self.problem(self.at, "the policy is about operations of which none is known yet");
             return Problem { severity: Severity::Warning, ..problem };
         }
         let severity = if self.statement.shadow { Severity::Warning } else { Severity::Error };
-        let problem = self.problem(self.at, "the policy can never match: its conditions are false for every possible call");
+        let problem = self
+            .problem(self.at, "the policy can never match: its conditions are false for every possible call");
         let help = "look for conditions that contradict each other, for `has` with a name that no argument has, and for a principal or resource of the wrong kind";
         Problem { severity, ..problem.help(help) }
     }
@@ -232,7 +247,10 @@ fn digest(files: &[PolicyFile], operations: &Operations, options: &Options) -> S
     part(&operations.to_cedar().to_string());
     for entry in &operations.entries {
         let facts = &entry.operation;
-        part(&format!("{} {:?} {:?} {:?} {}", entry.id, facts.effect, facts.risk, facts.scopes, facts.pinned));
+        part(&format!(
+            "{} {:?} {:?} {:?} {}",
+            entry.id, facts.effect, facts.risk, facts.scopes, facts.pinned
+        ));
     }
     part(&options.timezone);
     Digest::of(&bytes).to_string()

@@ -1,4 +1,4 @@
-use std::{net::IpAddr, sync::Arc};
+use std::{fmt, net::IpAddr, sync::Arc};
 
 use arc_swap::ArcSwap;
 use cedar_policy::{Context, EntityUid};
@@ -34,7 +34,6 @@ const REMEMBERED: usize = 16_384;
 ///
 /// Both are one immutable snapshot. A decision takes no lock and makes no call; replacing the policies or the agents
 /// takes effect with the next decision and forgets everything derived from the old ones.
-#[derive(Debug)]
 pub struct Lock {
     snapshot: ArcSwap<Snapshot>,
 }
@@ -87,7 +86,11 @@ impl Lock {
         match subjects {
             Ok(_) => {
                 let decision = Decision { allow: true, ..decision };
-                Verdict::Permitted(Permit::new(caller.clone(), OperationId::new(app.clone(), method), decision))
+                Verdict::Permitted(Permit::new(
+                    caller.clone(),
+                    OperationId::new(app.clone(), method),
+                    decision,
+                ))
             }
             Err(refusal) => Verdict::Refused(refusal, decision),
         }
@@ -108,6 +111,17 @@ impl Lock {
     }
 }
 
+impl fmt::Debug for Lock {
+    /// Without what is remembered of callers.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let snapshot = self.snapshot.load();
+        f.debug_struct("Lock")
+            .field("policies", &snapshot.policies)
+            .field("agents", &snapshot.directory.len())
+            .finish_non_exhaustive()
+    }
+}
+
 /// An attempt, decided.
 pub(crate) struct Decided {
     pub(crate) decision: Decision,
@@ -121,7 +135,6 @@ pub(crate) struct Decided {
 type ListKey = (Digest, usize, (i64, Option<IpAddr>));
 
 /// Policies and agents together, and what was derived from the two.
-#[derive(Debug)]
 pub(crate) struct Snapshot {
     pub(crate) policies: Arc<PolicySet>,
     pub(crate) directory: Arc<Directory>,
@@ -172,7 +185,8 @@ impl Snapshot {
     /// The operation, unless there are no policies.
     pub(crate) fn operation(&self, operation: &OperationId) -> Result<(usize, &Entry), Refusal> {
         self.refuse_when_empty()?;
-        let unknown = || Refusal::new(Denial::OperationUnknown, format!("`{operation}` is not in the catalog"));
+        let unknown =
+            || Refusal::new(Denial::OperationUnknown, format!("`{operation}` is not in the catalog"));
         self.policies.operations.find(operation).ok_or_else(unknown)
     }
 
@@ -206,7 +220,13 @@ impl Snapshot {
     }
 
     /// Decides an attempt within its frame.
-    pub(crate) fn decide(&self, frame: &Frame, entry: &Entry, arguments: &Json, env: &Environment) -> Decided {
+    pub(crate) fn decide(
+        &self,
+        frame: &Frame,
+        entry: &Entry,
+        arguments: &Json,
+        env: &Environment,
+    ) -> Decided {
         let set = &*self.policies;
         let mut decided = match frame::undeclared(entry, arguments) {
             Some(refusal) => self.undecided(refusal),
@@ -226,14 +246,17 @@ impl Snapshot {
 
     fn visible(&self, caller: &Caller, app: &AppId, env: &Environment) -> Result<Arc<Names>, Refusal> {
         self.refuse_when_empty()?;
-        let Some((position, app)) = self.policies.operations.app(app) else { return Err(Denial::AppUnknown.into()) };
+        let Some((position, app)) = self.policies.operations.app(app) else {
+            return Err(Denial::AppUnknown.into());
+        };
         let key = (caller.token().digest, position, env.listing_key());
         if let Some((_, names)) = self.lists.get(&key).filter(|(subjects, _)| subjects.are_of(caller)) {
             return Ok(names);
         }
         let subjects = Subjects::of(caller, &self.directory)?;
         let context = frame::listing_context(&subjects, &self.policies, env).map_err(unusable)?;
-        let entities = engine::extend(&app.entities, subjects.entities().map_err(unusable)?).map_err(unusable)?;
+        let entities =
+            engine::extend(&app.entities, subjects.entities().map_err(unusable)?).map_err(unusable)?;
         let each = subjects.each();
         let mut names = Names::new();
         for (position, entry) in self.policies.operations.of_app(app) {

@@ -33,7 +33,8 @@ pub struct Problem {
 
 impl Problem {
     /// An error without a place in the text.
-    pub(crate) fn error(file: &str, message: impl fmt::Display) -> Self {
+    #[must_use]
+    pub fn error(file: &str, message: impl fmt::Display) -> Self {
         Self {
             file: file.to_owned(),
             line: 0,

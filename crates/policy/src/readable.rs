@@ -27,10 +27,13 @@ pub(crate) struct Finding {
 
 /// What the policy reads and cannot see, over all operations it is about.
 pub(crate) fn check(statement: &Statement, operations: &Operations) -> Vec<Finding> {
-    let Some(input) = statement.reads.member("input").filter(|input| !input.is_whole()) else { return Vec::new() };
+    let Some(input) = statement.reads.member("input").filter(|input| !input.is_whole()) else {
+        return Vec::new();
+    };
     let mut findings = Vec::new();
     let mut somewhere = vec![false; input.members().count()];
-    let covered: Vec<&Entry> = operations.entries.iter().filter(|entry| statement.scope.covers(entry)).collect();
+    let covered: Vec<&Entry> =
+        operations.entries.iter().filter(|entry| statement.scope.covers(entry)).collect();
     for entry in &covered {
         for ((name, reads), declared) in input.members().zip(&mut somewhere) {
             *declared |= entry.input.fields.contains_key(name);
@@ -44,7 +47,9 @@ pub(crate) fn check(statement: &Statement, operations: &Operations) -> Vec<Findi
             unreadable(&entry.input.fields, name, reads, &entry.id, &mut findings);
         }
     }
-    for ((name, reads), _) in input.members().zip(&somewhere).filter(|(_, declared)| !covered.is_empty() && !**declared) {
+    for ((name, reads), _) in
+        input.members().zip(&somewhere).filter(|(_, declared)| !covered.is_empty() && !**declared)
+    {
         // Its value: Cedar's validator finds that too, and better. Its presence only: nobody else does.
         if !reads.is_whole() && reads.members().next().is_none() {
             findings.push(unknown(name, &covered));
@@ -54,7 +59,13 @@ pub(crate) fn check(statement: &Statement, operations: &Operations) -> Vec<Findi
     findings
 }
 
-fn unreadable(fields: &Fields, name: &str, reads: &Reads, operation: &OperationId, findings: &mut Vec<Finding>) {
+fn unreadable(
+    fields: &Fields,
+    name: &str,
+    reads: &Reads,
+    operation: &OperationId,
+    findings: &mut Vec<Finding>,
+) {
     match fields.get(name).map(|field| &field.shape) {
         Some(Shape::Opaque(why)) => findings.push(Finding {
             attribute: name.to_owned(),

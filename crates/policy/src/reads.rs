@@ -113,7 +113,9 @@ pub(crate) fn visit<'a>(expression: &'a Expr, each: &mut impl FnMut(Use<'a>)) {
             None => visit(expr, each),
         },
         Expr::Literal(_) | Expr::Slot(_) | Expr::Var(_) => {}
-        Expr::UnaryOp { expr, .. } | Expr::GetAttr { expr, .. } | Expr::Like { expr, .. } => visit(expr, each),
+        Expr::UnaryOp { expr, .. } | Expr::GetAttr { expr, .. } | Expr::Like { expr, .. } => {
+            visit(expr, each)
+        }
         Expr::Is { expr, in_expr, .. } => {
             visit(expr, each);
             if let Some(group) = in_expr {
@@ -138,15 +140,13 @@ pub(crate) fn visit<'a>(expression: &'a Expr, each: &mut impl FnMut(Use<'a>)) {
 
 /// The attribute path of `context`, `context.a`, `context.a.b`, …
 pub(crate) fn context_path(expression: &Expr) -> Option<Vec<&str>> {
-    match expression {
-        Expr::Var(Var::Context) => Some(Vec::new()),
-        Expr::GetAttr { expr, attr } => {
-            let mut path = context_path(expr)?;
-            path.push(attr.as_str());
-            Some(path)
-        }
-        _ => None,
+    if let Expr::Var(Var::Context) = expression {
+        return Some(Vec::new());
     }
+    let Expr::GetAttr { expr, attr } = expression else { return None };
+    let mut path = context_path(expr)?;
+    path.push(attr.as_str());
+    Some(path)
 }
 
 #[cfg(test)]
@@ -171,7 +171,10 @@ mod tests {
     #[test]
     fn a_record_used_as_a_value_is_read_with_everything_in_it() {
         assert!(reads("context.env == context.env").touches(&["env", "now"]));
-        assert!(reads("(if principal.trust > 1 then context.input else context.input).a == 1").touches(&["input", "b"]));
+        assert!(
+            reads("(if principal.trust > 1 then context.input else context.input).a == 1")
+                .touches(&["input", "b"])
+        );
         assert!(reads("[context].contains(context)").touches(&["token", "scopes"]));
     }
 

@@ -40,7 +40,9 @@ pub(crate) fn denied(
         return Ok(refusal);
     }
     let mut refusal = Refusal::new(Denial::ArgumentsNotPermitted, cause);
-    for (subject, decided) in frame.slices.iter().zip(&decision.subjects).filter(|(_, decided)| !decided.allow) {
+    for (subject, decided) in
+        frame.slices.iter().zip(&decision.subjects).filter(|(_, decided)| !decided.allow)
+    {
         hints(frame, set, entry, (subject, decided), context, &mut refusal.hints)?;
     }
     Ok(refusal)

@@ -73,7 +73,9 @@ impl Input {
             Some(_) => return Err("the input schema does not describe an object"),
         }
         let mut fields = reader.fields(keywords, 0);
-        for branch in ["allOf", "anyOf", "oneOf"].iter().filter_map(|word| keywords.get(*word)?.as_array()).flatten() {
+        for branch in
+            ["allOf", "anyOf", "oneOf"].iter().filter_map(|word| keywords.get(*word)?.as_array()).flatten()
+        {
             for name in branch.get("properties").and_then(Value::as_object).into_iter().flat_map(Map::keys) {
                 fields.entry(name.as_str().into()).or_insert_with(|| Field {
                     shape: Shape::Opaque("it is declared in a branch of `allOf`, `anyOf` or `oneOf` only"),
@@ -170,7 +172,9 @@ impl<'a> Reader<'a> {
         if self.nodes_left == 0 || depth > DEPTH_MAX {
             return Read::opaque("it is nested too deeply");
         }
-        let Value::Object(keywords) = schema else { return Read::opaque("its schema does not say what it is") };
+        let Value::Object(keywords) = schema else {
+            return Read::opaque("its schema does not say what it is");
+        };
         if let Some(pointer) = keywords.get("$ref").and_then(Value::as_str) {
             return match self.follow(pointer) {
                 Ok(target) => {
@@ -205,7 +209,8 @@ impl<'a> Reader<'a> {
             return Read::opaque("it combines several schemas");
         }
         let null = branches.iter().any(|branch| is_null(&branch));
-        let mut reads = branches.iter().filter(|branch| !is_null(branch)).map(|branch| self.read(branch, depth + 1));
+        let mut reads =
+            branches.iter().filter(|branch| !is_null(branch)).map(|branch| self.read(branch, depth + 1));
         let Some(mut first) = reads.next() else { return Read::opaque("it can only be null") };
         for read in reads {
             if read.shape != first.shape {
@@ -224,14 +229,22 @@ impl<'a> Reader<'a> {
             "number" => Shape::Decimal,
             "boolean" => Shape::Bool,
             "array" => match keywords.get("items").map(|items| self.read(items, depth + 1)) {
-                Some(Read { shape: Shape::Opaque(_), .. }) | None => Shape::Opaque("its elements have no single type"),
+                Some(Read { shape: Shape::Opaque(_), .. }) | None => {
+                    Shape::Opaque("its elements have no single type")
+                }
                 Some(Read { nullable: true, .. }) => Shape::Opaque("its elements can be null"),
-                Some(Read { shape, .. }) if !keywords.contains_key("prefixItems") => Shape::Set(Box::new(shape)),
+                Some(Read { shape, .. }) if !keywords.contains_key("prefixItems") => {
+                    Shape::Set(Box::new(shape))
+                }
                 Some(_) => Shape::Opaque("its elements have no single type"),
             },
             "object" => {
                 let fields = self.fields(keywords, depth);
-                if fields.is_empty() { Shape::Opaque("its members are not declared") } else { Shape::Record(fields) }
+                if fields.is_empty() {
+                    Shape::Opaque("its members are not declared")
+                } else {
+                    Shape::Record(fields)
+                }
             }
             _ => Shape::Opaque("its schema does not say what it is"),
         }
@@ -331,7 +344,9 @@ mod tests {
 
     #[test]
     fn recursion_ends_where_it_returns_to_itself() {
-        let Shape::Record(fields) = shape(json!({ "$ref": "#/$defs/tree" })).shape else { panic!("a record") };
+        let Shape::Record(fields) = shape(json!({ "$ref": "#/$defs/tree" })).shape else {
+            panic!("a record")
+        };
         assert_eq!(fields["left"].shape, Shape::Opaque("it refers to itself"));
     }
 
@@ -340,9 +355,13 @@ mod tests {
         let mut defs = Map::new();
         for level in 0..40 {
             let next = json!({ "$ref": format!("#/$defs/l{}", level + 1) });
-            defs.insert(format!("l{level}"), json!({ "type": "object", "properties": { "a": next, "b": next } }));
+            defs.insert(
+                format!("l{level}"),
+                json!({ "type": "object", "properties": { "a": next, "b": next } }),
+            );
         }
-        let schema = json!({ "type": "object", "properties": { "x": { "$ref": "#/$defs/l0" } }, "$defs": defs });
+        let schema =
+            json!({ "type": "object", "properties": { "x": { "$ref": "#/$defs/l0" } }, "$defs": defs });
         assert!(Input::of(&schema).unwrap().to_cedar().to_string().len() < 4_000_000);
     }
 

@@ -1,4 +1,4 @@
-use std::collections::HashMap;
+use std::{collections::HashMap, fmt, sync::Arc};
 
 use jiff::tz::TimeZone;
 
@@ -27,7 +27,6 @@ pub struct Options {
 }
 
 /// Policies that were checked against the operations they are about. Immutable; a new one replaces it as a whole.
-#[derive(Debug)]
 pub struct PolicySet {
     pub(crate) statements: Vec<Statement>,
     pub(crate) index: Index,
@@ -35,7 +34,7 @@ pub struct PolicySet {
     pub(crate) timezone: TimeZone,
     pub(crate) digest: String,
     pub(crate) warnings: Vec<Problem>,
-    pub(crate) by_id: HashMap<std::sync::Arc<str>, usize>,
+    pub(crate) by_id: HashMap<Arc<str>, usize>,
     catalog: Catalog,
 }
 
@@ -88,6 +87,12 @@ impl PolicySet {
         &self.catalog
     }
 
+    /// How many policies, shadow ones included.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.statements.len()
+    }
+
     /// Whether no policy is enforced. Such a set refuses everything.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -97,5 +102,15 @@ impl PolicySet {
     /// The policy of that id.
     pub(crate) fn statement(&self, id: &str) -> Option<&Statement> {
         self.by_id.get(id).and_then(|at| self.statements.get(*at))
+    }
+}
+
+impl fmt::Debug for PolicySet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PolicySet")
+            .field("digest", &self.digest)
+            .field("policies", &self.statements.len())
+            .field("operations", &self.operations.entries.len())
+            .finish_non_exhaustive()
     }
 }

@@ -131,7 +131,10 @@ impl Slice {
     }
 }
 
-fn made(cell: &Made, make: impl FnOnce() -> Result<PolicySet, EngineError>) -> Result<&PolicySet, EngineError> {
+fn made(
+    cell: &Made,
+    make: impl FnOnce() -> Result<PolicySet, EngineError>,
+) -> Result<&PolicySet, EngineError> {
     cell.get_or_init(make).as_ref().map_err(Clone::clone)
 }
 

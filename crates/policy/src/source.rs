@@ -98,15 +98,19 @@ mod tests {
         let file = "// a; b\n@id(\"x;\\\";\")\npermit(principal, action, resource); // end;\nforbid(principal, action, resource);";
         assert_eq!(
             texts(file),
-            ["@id(\"x;\\\";\")\npermit(principal, action, resource);", "forbid(principal, action, resource);"]
+            [
+                "@id(\"x;\\\";\")\npermit(principal, action, resource);",
+                "forbid(principal, action, resource);"
+            ]
         );
     }
 
     #[test]
     fn an_unfinished_policy_is_a_piece_and_trailing_comments_are_not() {
-        assert_eq!(texts("permit(principal, action, resource)\n// no semicolon"), [
-            "permit(principal, action, resource)\n// no semicolon"
-        ]);
+        assert_eq!(
+            texts("permit(principal, action, resource)\n// no semicolon"),
+            ["permit(principal, action, resource)\n// no semicolon"]
+        );
         assert_eq!(texts("permit(principal, action, resource);\n// the end\n").len(), 1);
         assert_eq!(texts("@id(\"never closed"), ["@id(\"never closed"]);
     }

@@ -8,12 +8,7 @@ use cedar_policy::{
     pst::{self, BinaryOp, Clause, Expr, UnaryOp},
 };
 
-use crate::{
-    catalog::Entry,
-    engine::EngineError,
-    listing::approximate,
-    reads::Reads,
-};
+use crate::{catalog::Entry, engine::EngineError, listing::approximate, reads::Reads};
 
 /// One axis of a policy's scope.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -60,8 +55,12 @@ impl Scope {
 
     /// Whether the policy can apply to the operation, for some principal.
     pub(crate) fn covers(&self, entry: &Entry) -> bool {
-        covers(&self.resource, &entry.resource, &entry.above)
-            && self.actions.iter().any(|action| covers(action, &entry.action, &entry.groups))
+        covers(&self.resource, &entry.resource, &entry.above) && self.names(entry)
+    }
+
+    /// Whether the operation's action is among the policy's.
+    pub(crate) fn names(&self, entry: &Entry) -> bool {
+        self.actions.iter().any(|action| covers(action, &entry.action, &entry.groups))
     }
 }
 
@@ -97,7 +96,7 @@ pub(crate) struct Statement {
     pub(crate) text: Box<str>,
     /// `@reason`: what a denied caller may be told.
     pub(crate) reason: Option<String>,
-    /// `@challenge("insufficient_scope")`: a wider token would lift it.
+    /// A forbid with `@challenge("insufficient_scope")`: a wider token would lift it.
     pub(crate) challenges: bool,
     /// Decided and recorded, not enforced.
     pub(crate) shadow: bool,
@@ -126,7 +125,8 @@ impl Statement {
             line,
             text: text.into(),
             reason: policy.annotation("reason").map(str::to_owned),
-            challenges: policy.annotation("challenge") == Some("insufficient_scope"),
+            challenges: policy.effect() == Effect::Forbid
+                && policy.annotation("challenge") == Some("insufficient_scope"),
             shadow,
             scope: Scope::of(policy),
             reads: Reads::of(&clauses),
@@ -181,15 +181,16 @@ impl Statement {
 
 /// `a && b` that must be true, and `a || b` that must be false, are two conditions each; `!a` is `a` the other way.
 fn conjuncts(expression: &Arc<Expr>, must_be: bool, parts: &mut Vec<(Arc<Expr>, bool)>) {
-    match expression.as_ref() {
-        Expr::BinaryOp { op, left, right }
-            if *op == (if must_be { BinaryOp::And } else { BinaryOp::Or }) =>
-        {
-            conjuncts(left, must_be, parts);
-            conjuncts(right, must_be, parts);
-        }
-        Expr::UnaryOp { op: UnaryOp::Not, expr } => conjuncts(expr, !must_be, parts),
-        _ => parts.push((Arc::clone(expression), must_be)),
+    let splits = if must_be { BinaryOp::And } else { BinaryOp::Or };
+    if let Expr::BinaryOp { op, left, right } = expression.as_ref()
+        && *op == splits
+    {
+        conjuncts(left, must_be, parts);
+        conjuncts(right, must_be, parts);
+    } else if let Expr::UnaryOp { op: UnaryOp::Not, expr } = expression.as_ref() {
+        conjuncts(expr, !must_be, parts);
+    } else {
+        parts.push((Arc::clone(expression), must_be));
     }
 }
 
@@ -216,12 +217,15 @@ mod tests {
         );
         let conditions: Vec<_> =
             statement.conditions().unwrap().iter().map(|part| (part.text.as_str(), part.must_be)).collect();
-        assert_eq!(conditions, [
-            ("context.input.a", true),
-            ("context.input.b", false),
-            ("resource.pinned", false),
-            ("context.input[\"c-d\"] == \"x\"", false),
-        ]);
+        assert_eq!(
+            conditions,
+            [
+                ("context.input.a", true),
+                ("context.input.b", false),
+                ("resource.pinned", false),
+                ("context.input[\"c-d\"] == \"x\"", false),
+            ]
+        );
     }
 
     #[test]
@@ -230,6 +234,9 @@ mod tests {
             "permit(principal in AgentGroup::\"x\", action == Action::\"a__b\", resource) when { resource.pinned };",
         );
         let text = statement.in_slice().unwrap().to_cedar().unwrap();
-        assert!(!text.contains("AgentGroup") && !text.contains("a__b") && text.contains("resource.pinned"), "{text}");
+        assert!(
+            !text.contains("AgentGroup") && !text.contains("a__b") && text.contains("resource.pinned"),
+            "{text}"
+        );
     }
 }

@@ -41,7 +41,10 @@ impl Subjects {
         let mut chain = Vec::with_capacity(caller.chain().depth());
         for actor in caller.chain().actors() {
             if actor.issuer != token.issuer {
-                return Err(Refusal::new(Denial::AgentUnknown, format!("`{}` is named by another issuer", actor.agent)));
+                return Err(Refusal::new(
+                    Denial::AgentUnknown,
+                    format!("`{}` is named by another issuer", actor.agent),
+                ));
             }
             chain.push(registered(&actor.agent, directory)?);
         }
@@ -79,7 +82,11 @@ impl Subjects {
     pub(crate) fn are_of(&self, caller: &Caller) -> bool {
         let (actors, token) = (caller.chain().actors(), caller.token());
         self.chain.len() == actors.len()
-            && self.chain.iter().zip(actors).all(|(agent, actor)| agent.id == actor.agent && actor.issuer == token.issuer)
+            && self
+                .chain
+                .iter()
+                .zip(actors)
+                .all(|(agent, actor)| agent.id == actor.agent && actor.issuer == token.issuer)
             && self.user.as_ref() == caller.user()
             && *self.issuer == *token.issuer
             && self.scopes == token.scopes
@@ -92,7 +99,8 @@ impl Subjects {
     /// says, not what the operator set. Policies read such claims as `context.token.claims`.
     pub(crate) fn each(&self) -> Vec<(EntityUid, Vec<EntityUid>)> {
         let groups = |agent: &Agent| agent.groups.iter().map(|group| engine::group_uid(group)).collect();
-        let mut each: Vec<_> = self.chain.iter().map(|agent| (engine::agent_uid(&agent.id), groups(agent))).collect();
+        let mut each: Vec<_> =
+            self.chain.iter().map(|agent| (engine::agent_uid(&agent.id), groups(agent))).collect();
         each.extend(self.user.iter().map(|user| (engine::user_uid(user), Vec::new())));
         each
     }

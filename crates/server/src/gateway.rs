@@ -13,7 +13,7 @@ use vestibule_containment::Containment;
 use vestibule_egress::{Addresses, Client, EgressLimits, Trust};
 use vestibule_evidence::{Evidence, EvidenceConfig, LogKey, Mode};
 use vestibule_inbound::{Authenticator, HopTokens};
-use vestibule_issuer::{Issuer, IssuerConfig, Keys, Registry};
+use vestibule_issuer::{Backing, Issuer, IssuerConfig, Keys, Registry};
 use vestibule_mcp::SessionSeal;
 use vestibule_model::{AppId, AppKind, Clock, Entropy, Operation};
 use vestibule_outbound::{Outbound, Secrets, UpstreamConfig};
@@ -79,7 +79,7 @@ pub(crate) struct Gateway {
     pub(crate) registry: Arc<Registry>,
     pub(crate) keys: Arc<Keys>,
     pub(crate) issuer: Issuer,
-    pub(crate) lock: Lock,
+    pub(crate) lock: Arc<Lock>,
     pub(crate) policies: Policies,
     pub(crate) outbound: Outbound,
     pub(crate) apps: Apps,
@@ -260,25 +260,27 @@ impl Gateway {
         let apps = Apps::new(&settings, names.public_url());
         apps.recall(&*store).await.map_err(broken("load the operations of applications"))?;
         let hop_tokens = HopTokens::new(names.public_url(), keys.verification(), Arc::clone(&clock), TOKEN_CACHE);
+        let resources = apps.iter().map(|app| (app.id().clone(), app.resource().to_owned())).collect();
         let issuer = Issuer::new(
             IssuerConfig {
-                issuer: names.public_url().to_owned(),
                 token_ttl: settings.token_ttl,
                 node_ttl: settings.delegation_ttl,
                 scope_claims: settings.scope_claims.clone(),
-                resources: apps.iter().map(|app| (app.id().clone(), app.resource().to_owned())).collect(),
+                ..IssuerConfig::new(names.public_url(), resources)
             },
-            Arc::clone(&store),
+            Backing { store: Arc::clone(&store), clock: Arc::clone(&clock), entropy: Arc::clone(&entropy) },
             Arc::clone(&registry),
             Arc::clone(&keys),
             Arc::clone(&containment),
-            Arc::clone(&clock),
-            Arc::clone(&entropy),
-        );
+        )
+        .map_err(|error| StartError::Configuration(error.to_string()))?;
+        let lock = Arc::new(Lock::new(None, registry.directory()));
+        let followed = Arc::clone(&lock);
+        registry.on_change(move |directory| followed.replace_directory(directory));
         let outbound = outbound(&settings, secrets, &clock)?;
         let sessions = SessionSeal::new(&secret_file::session_key(&settings.state_folder, &*entropy)?);
         Ok(Self {
-            lock: Lock::new(None, registry.directory()),
+            lock,
             policies: Policies::new(settings.policies_folder.clone(), &settings.timezone),
             authenticator: Authenticator::new(vec![Box::new(hop_tokens)]),
             slots: Slots::new(&settings.limits),
@@ -359,17 +361,6 @@ impl Gateway {
         tasks.spawn(until(stop.clone(), keeper));
         let gateway = Arc::clone(self);
         let keeper = async move {
-            let mut directory = gateway.registry.changed();
-            loop {
-                gateway.lock.replace_directory(gateway.registry.directory());
-                if directory.changed().await.is_err() {
-                    break;
-                }
-            }
-        };
-        tasks.spawn(until(stop.clone(), keeper));
-        let gateway = Arc::clone(self);
-        let keeper = async move {
             let mut tick = tokio::time::interval(Duration::from_secs(60));
             loop {
                 tick.tick().await;
@@ -383,9 +374,7 @@ impl Gateway {
     async fn tidy(&self) {
         const KEPT_CHANGES: u64 = 100_000;
         let now = self.clock.now();
-        if let Err(error) = self.keys.retire(now).await {
-            tracing::warn!(%error, "retired keys cannot be removed");
-        }
+        self.keys.retire(now);
         let keep = self.follower.applied().saturating_sub(KEPT_CHANGES);
         if let Err(error) = self.store.trim(now, keep).await {
             tracing::warn!(%error, "expired state cannot be removed");

@@ -26,7 +26,7 @@ mod policies;
 mod policy_desk;
 mod reply;
 pub mod routes;
-mod sandbox;
+pub mod sandbox;
 mod secret_file;
 mod slots;
 mod stall;

@@ -8,7 +8,7 @@ use vestibule_containment::Path;
 use vestibule_evidence::{ChainLink, Decision, Record};
 use vestibule_inbound::Caller;
 use vestibule_model::{Digest, Stop, json::Json};
-use vestibule_policy::{Permit, Verdict};
+use vestibule_policy::{Permit, ShadowDecision, Verdict};
 
 use crate::{
     arrival::{Attempt, Demand},
@@ -85,8 +85,17 @@ pub(crate) fn verdict(record: &mut Record, verdict: Verdict) -> Result<Permit, S
     record.decision = if outcome.is_ok() { Decision::Permit } else { Decision::Deny };
     record.policies = decision.policies;
     record.policy_set = Some(decision.policy_set);
-    record.shadow = decision.shadow.iter().map(ToString::to_string).collect();
+    record.shadow = decision.shadow.iter().map(shadow).collect();
     outcome.map_err(Stop::from)
+}
+
+/// `permit User::"alice" by new.rule`: what a shadow policy would have said.
+fn shadow(decision: &ShadowDecision) -> String {
+    let would = match decision.would {
+        vestibule_policy::Outcome::Permit => "permit",
+        vestibule_policy::Outcome::Deny => "deny",
+    };
+    format!("{would} {} by {}", decision.subject, decision.policies.join(", "))
 }
 
 pub(crate) fn stop(record: &mut Record, stop: &Stop) {

@@ -3,7 +3,7 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Mutex, PoisonError},
 };
 
 use serde::Serialize;
@@ -111,7 +111,7 @@ fn fingerprint(files: &[PolicyFile], catalog: &Catalog) -> Digest {
 /// The `*.cedar` files of a folder, in order of their names. A folder that is missing is an empty set, which refuses
 /// everything.
 pub(crate) fn read_folder(folder: &Path) -> Result<Vec<PolicyFile>, Problem> {
-    let fault = |path: &Path, error: std::io::Error| Problem::of_file(&path.display().to_string(), error.to_string());
+    let fault = |path: &Path, error: std::io::Error| Problem::error(&path.display().to_string(), error);
     let entries = match std::fs::read_dir(folder) {
         Ok(entries) => entries,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -126,17 +126,11 @@ pub(crate) fn read_folder(folder: &Path) -> Result<Vec<PolicyFile>, Problem> {
         };
         let size = std::fs::metadata(&path).map_err(|error| fault(&path, error))?.len();
         if size > FILE_MAX_BYTES {
-            return Err(Problem::of_file(name, format!("is {size} bytes, at most {FILE_MAX_BYTES} are read")));
+            return Err(Problem::error(name, format!("is {size} bytes, at most {FILE_MAX_BYTES} are read")));
         }
         let text = std::fs::read_to_string(&path).map_err(|error| fault(&path, error))?;
         files.push(PolicyFile { name: name.to_owned(), text });
     }
     files.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(files)
-}
-
-/// The policies of a folder against a catalog, for `vestibule policy check`.
-pub(crate) fn check(folder: &Path, catalog: &Catalog, options: &Options) -> Result<Arc<PolicySet>, Vec<Problem>> {
-    let files = read_folder(folder).map_err(|problem| vec![problem])?;
-    PolicySet::load(&files, catalog, options).map(Arc::new)
 }

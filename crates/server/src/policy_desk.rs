@@ -10,8 +10,8 @@ use std::{
 
 use serde::Deserialize;
 use serde_json::{Value, json};
-use vestibule_model::{Agent, AgentId, Clock, Directory, Timestamp, UserId};
-use vestibule_policy::{Catalog, Hypothesis, Options, PolicyFile, PolicySet, Problem};
+use vestibule_model::{Agent, AgentId, AppId, Clock, Directory, OperationId, Timestamp, UserId};
+use vestibule_policy::{Catalog, Hypothesis, Lock, Options, PolicyFile, PolicySet, Problem};
 use vestibule_store::{By, Kind, SqliteStore, Store};
 
 use crate::{
@@ -20,17 +20,23 @@ use crate::{
     policies::read_folder,
 };
 
+/// Stands for the gateway's URL where none runs.
+const PLACE: &str = "http://localhost";
 /// The end of the name of a file with test cases, beside the policies.
 const CASES: &str = ".tests.json";
 
 /// Everything that the questions are answered from.
 pub(crate) struct Desk {
+    /// The lock that decides now, if a gateway runs.
+    pub(crate) lock: Option<Arc<Lock>>,
     pub(crate) catalog: Catalog,
     pub(crate) directory: Arc<Directory>,
     pub(crate) options: Options,
     /// Where the policies lie, unless a question brings its own.
     pub(crate) folder: PathBuf,
     pub(crate) scope_claims: BTreeMap<String, BTreeSet<String>>,
+    /// The issuer that a token would come from.
+    pub(crate) issuer: String,
     pub(crate) now: Timestamp,
 }
 
@@ -102,15 +108,17 @@ impl Desk {
     pub(crate) async fn of_folder(dir: &Path, clock: Arc<dyn Clock>) -> Result<Self, String> {
         let settings = Settings::read(&dir.join(FILE_NAME)).map_err(|error| error.to_string())?;
         let store = SqliteStore::open(&settings.state_folder, Arc::clone(&clock)).map_err(|error| error.to_string())?;
-        let apps = Apps::new(&settings, "http://localhost");
+        let apps = Apps::new(&settings, PLACE);
         apps.recall(&store).await.map_err(|error| error.to_string())?;
         let directory = agents(&store).await.map_err(|error| error.to_string())?;
         Ok(Self {
+            lock: None,
             catalog: apps.catalog(),
             directory: Arc::new(directory),
             options: Options { timezone: settings.timezone },
             folder: settings.policies_folder,
             scope_claims: settings.scope_claims,
+            issuer: PLACE.to_owned(),
             now: clock.now(),
         })
     }
@@ -121,10 +129,9 @@ impl Desk {
             Question::Explain(explain) => self.explain(explain),
             Question::Test(test) => self.test(test.files),
             Question::Applicable(applicable) => {
-                let set = self.load(None).map_err(|problems| told(&problems))?;
-                let applicable =
-                    set.applicable(&self.directory, &applicable.agent, applicable.user.as_ref())?;
-                Ok(json!(applicable))
+                let lock = self.lock(None)?;
+                let applicable = lock.applicable(&applicable.agent, applicable.user.as_ref());
+                Ok(json!(applicable.map_err(|error| error.to_string())?))
             }
         }
     }
@@ -137,6 +144,17 @@ impl Desk {
         PolicySet::load(&files, &self.catalog, &self.options)
     }
 
+    /// The lock that decides now, or the one that these files make.
+    fn lock(&self, files: Option<Vec<Brought>>) -> Result<Arc<Lock>, String> {
+        match (&self.lock, &files) {
+            (Some(lock), None) => Ok(Arc::clone(lock)),
+            (_, _) => {
+                let set = self.load(files).map_err(|problems| told(&problems))?;
+                Ok(Arc::new(Lock::new(Some(set), Arc::clone(&self.directory))))
+            }
+        }
+    }
+
     fn check(&self, files: Option<Vec<Brought>>) -> Value {
         match self.load(files) {
             Ok(set) => json!({
@@ -147,21 +165,23 @@ impl Desk {
     }
 
     fn explain(&self, asked: Explain) -> Result<Value, String> {
-        let set = self.load(asked.files).map_err(|problems| told(&problems))?;
+        let lock = self.lock(asked.files)?;
         let agent = self.directory.get(&asked.agent).ok_or_else(|| format!("no such agent: `{}`", asked.agent))?;
         let scopes = asked.scopes.unwrap_or_else(|| agent.scopes.clone());
         let hypothesis = Hypothesis {
             claims: self.released(agent, &scopes),
             agent: asked.agent,
+            ancestors: Vec::new(),
             user: asked.user,
-            operation: asked.operation,
+            issuer: self.issuer.clone(),
+            operation: operation(&asked.operation)?,
             arguments: arguments(&asked.arguments)?,
             scopes,
             ip: asked.ip,
             at: asked.at.unwrap_or(self.now),
         };
-        let explanation = set.explain(&self.directory, &hypothesis, &self.claim_scopes())?;
-        Ok(json!(explanation))
+        let explanation = lock.explain(&hypothesis, Some(&self.claim_scopes()));
+        Ok(json!(explanation.map_err(|error| error.to_string())?))
     }
 
     fn test(&self, files: Option<Vec<Brought>>) -> Result<Value, String> {
@@ -169,7 +189,7 @@ impl Desk {
             Some(files) => files.iter().filter(|file| file.name.ends_with(CASES)).map(|file| (file.name.clone(), file.text.clone())).collect(),
             None => read_cases(&self.folder)?,
         };
-        let set = self.load(files).map_err(|problems| told(&problems))?;
+        let set = Arc::new(self.load(files).map_err(|problems| told(&problems))?);
         let mut results = Vec::new();
         for (name, text) in cases {
             let ran = vestibule_policy::run_cases(&set, &self.directory, &text).map_err(|error| format!("{name}: {error}"))?;
@@ -204,6 +224,12 @@ fn policies(files: &[Brought]) -> Vec<PolicyFile> {
 
 fn told(problems: &[Problem]) -> String {
     problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+}
+
+/// `{app}__{name}`, as policies write it.
+fn operation(text: &str) -> Result<OperationId, String> {
+    let (app, name) = text.split_once("__").ok_or("`operation` must be `app__name`")?;
+    Ok(OperationId::new(AppId::new(app).map_err(|error| error.to_string())?, name))
 }
 
 /// The arguments of a hypothesis, through the one parse.

@@ -5,8 +5,9 @@ use std::{net::SocketAddr, sync::Arc};
 use axum::body::Body;
 use http::{HeaderMap, Request, Response};
 use hyper::body::Incoming;
+use serde_json::json;
 use vestibule_evidence::{Decision, Entry, Outcome, Record, RecordKind};
-use vestibule_issuer::{TokenRequest, TokenResponse};
+use vestibule_issuer::{Minted, TokenRequest};
 use vestibule_model::{AttemptId, Stop, TraceId};
 
 use crate::{
@@ -51,27 +52,27 @@ async fn answer(gw: &Gateway, entry: &mut Entry, request: Request<Incoming>) -> 
                 Stop::Denied(refusal) => refusal.denial.sentence(),
                 Stop::Failed(fault) => fault.kind.sentence(),
             };
-            return (oauth_error::respond(400, "invalid_request", description, false), Outcome::Refused);
+            let body = json!({ "error": "invalid_request", "error_description": description });
+            return (oauth_error::json(400, &body), Outcome::Refused);
         }
     };
     match gw.issuer.token(&TokenRequest { headers: &parts.headers, form: &form }).await {
         Ok(token) => {
-            note(entry.record(), &token);
+            note(entry.record(), &token.minted, gw.names.public_url());
             (oauth_error::json(200, &token.body()), Outcome::Completed)
         }
         Err(error) => {
             let record = entry.record();
             record.decision = Decision::Deny;
-            record.agent = error.agent().cloned();
-            record.denial = Some(error.code().to_owned());
-            record.cause = Some(error.cause().to_owned());
-            let respond = oauth_error::respond(error.status(), error.code(), error.description(), error.challenges());
-            (respond, Outcome::Refused)
+            record.agent.clone_from(&error.agent);
+            record.denial = Some(error.reason.code().to_owned());
+            record.cause = Some(error.cause.clone());
+            (oauth_error::challenging(error.status(), &error.body(), error.challenge()), Outcome::Refused)
         }
     }
 }
 
-fn note(record: &mut Record, token: &TokenResponse) {
+fn note(record: &mut Record, token: &Minted, issuer: &str) {
     record.decision = Decision::Permit;
     record.agent = Some(token.agent.clone());
     record.app = Some(token.app.clone());
@@ -79,7 +80,7 @@ fn note(record: &mut Record, token: &TokenResponse) {
     record.workflow = Some(token.workflow.clone());
     record.scopes = token.scopes.iter().cloned().collect();
     record.chain = vec![vestibule_evidence::ChainLink {
-        issuer: token.issuer.clone(),
+        issuer: issuer.to_owned(),
         agent: token.agent.clone(),
         node: Some(token.node.clone()),
     }];

@@ -121,6 +121,18 @@ impl<'a> Unverified<'a> {
     }
 }
 
+/// The only audience of `claims`: a string, or an array of one. What is meant for two could be carried from the one to
+/// the other and used there (CVE-2025-27371).
+#[must_use]
+pub fn sole_audience(claims: &Json) -> Option<&str> {
+    let audience = claims.get("aud")?;
+    match audience.as_array() {
+        Some([only]) => only.as_str(),
+        Some(_) => None,
+        None => audience.as_str(),
+    }
+}
+
 /// Strict: no padding, no characters outside the alphabet, no trailing bits. Otherwise one token has many spellings,
 /// and what is keyed by its bytes (a cache, a replay list) can be walked around.
 fn decode(part: &str) -> Result<Vec<u8>, JwsError> {

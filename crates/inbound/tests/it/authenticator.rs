@@ -97,10 +97,12 @@ fn a_rejected_credential_is_not_tried_as_another_kind() {
     let clock = Arc::<FixedClock>::clone(&door.clock);
     let hop_tokens = HopTokens::new(ISSUER, Arc::clone(&door.keys), clock, 10);
     let both = Authenticator::new(vec![Box::new(hop_tokens), Box::new(Tripwire(Arc::clone(&asked)))]);
-    let authenticate = |headers| both.authenticate(&Presented { headers, query: None, resource: RESOURCE });
+    let authenticate = |headers: HeaderMap| {
+        both.authenticate(&Presented { headers: &headers, query: None, resource: RESOURCE })
+    };
 
-    assert_eq!(authenticate(&bearer("a.b.c")).unwrap_err().denial, Denial::TokenInvalid);
+    assert_eq!(authenticate(bearer("a.b.c")).unwrap_err().denial, Denial::TokenInvalid);
     assert_eq!(asked.load(Ordering::SeqCst), 0);
-    assert_eq!(authenticate(&HeaderMap::new()).unwrap_err().denial, Denial::CredentialMissing);
+    assert_eq!(authenticate(HeaderMap::new()).unwrap_err().denial, Denial::CredentialMissing);
     assert_eq!(asked.load(Ordering::SeqCst), 1);
 }

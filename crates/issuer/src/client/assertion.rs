@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use vestibule_inbound::jws::{Algorithm, Profile, Unverified};
+use vestibule_inbound::jws::{Algorithm, Profile, Unverified, sole_audience};
 use vestibule_model::{Digest, Timestamp, json::Json};
 
 use crate::{OAuthError, Reason, registry::ClientKey};
@@ -22,11 +22,18 @@ const LIFE_MAX: Duration = Duration::from_secs(600);
 
 const JTI_MAX_CHARS: usize = 256;
 
-/// Whom an assertion must be meant for: one of these, and nobody else. With a list, a server that receives the
-/// assertion could use it here (CVE-2025-27371).
+/// Whom an assertion must be meant for.
 pub(super) struct Audience {
     pub(super) issuer: String,
     pub(super) token_endpoint: String,
+}
+
+impl Audience {
+    /// The issuer (draft-ietf-oauth-rfc7523bis §4), or the token endpoint, which older clients name (RFC 7523 §3).
+    /// Clients that parse the issuer as a URL may give it a slash for its empty path.
+    fn is(&self, named: &str) -> bool {
+        named.strip_suffix('/').unwrap_or(named) == self.issuer || named == self.token_endpoint
+    }
 }
 
 /// A verified assertion.
@@ -66,8 +73,7 @@ pub(super) fn verify(
     if text(claims, "iss") != Some(client) {
         return Err(Reason::AssertionWrongSubject);
     }
-    let named = single(claims.get("aud")).ok_or(Reason::AssertionWrongAudience)?;
-    if named != audience.issuer && named != audience.token_endpoint {
+    if !sole_audience(claims).is_some_and(|named| audience.is(named)) {
         return Err(Reason::AssertionWrongAudience);
     }
     let expires_at = moment(claims, "exp")?.ok_or(Reason::AssertionInvalid)?;
@@ -92,16 +98,6 @@ pub(super) fn verify(
 
 fn text<'a>(claims: &'a Json, name: &str) -> Option<&'a str> {
     claims.get(name).and_then(Json::as_str)
-}
-
-fn single(value: Option<&Json>) -> Option<&str> {
-    match value? {
-        Json::Array(items) => match items.as_slice() {
-            [only] => only.as_str(),
-            _ => None,
-        },
-        other => other.as_str(),
-    }
 }
 
 fn moment(claims: &Json, name: &str) -> Result<Option<Timestamp>, Reason> {

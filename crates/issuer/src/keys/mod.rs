@@ -159,8 +159,12 @@ impl Keys {
 
     fn hold(&self, record: &Record) -> Result<(), KeysError> {
         let mut held = self.held();
-        insert(&mut held, record)?;
-        self.publish(&held);
+        let known = held.get(&record.key);
+        if known.is_none_or(|known| known.version < record.version) {
+            let key = read(record, known)?;
+            held.insert(record.key.clone(), key);
+            self.publish(&held);
+        }
         Ok(())
     }
 
@@ -174,13 +178,10 @@ impl Keys {
     }
 }
 
-fn insert(held: &mut BTreeMap<String, Held>, record: &Record) -> Result<(), KeysError> {
-    if held.get(&record.key).is_some_and(|known| known.version >= record.version) {
-        return Ok(());
-    }
+/// The key of a record. One that is known keeps its `Arc`, so that what it has verified stays remembered.
+fn read(record: &Record, known: Option<&Held>) -> Result<Held, KeysError> {
     let stored: StoredKey = record.decode()?;
-    let pair = match held.get(&record.key) {
-        // The same `Arc`: what was verified with this key stays remembered.
+    let pair = match known {
         Some(known) => Arc::clone(&known.pair),
         None => Arc::new(stored.open()?),
     };
@@ -188,8 +189,7 @@ fn insert(held: &mut BTreeMap<String, Held>, record: &Record) -> Result<(), Keys
         return Err(KeysError::Unusable);
     }
     let (version, created_at, retire_at) = (record.version, stored.created_at, record.expires_at);
-    held.insert(record.key.clone(), Held { version, created_at, retire_at, pair });
-    Ok(())
+    Ok(Held { version, created_at, retire_at, pair })
 }
 
 /// Which keys are in use, for the operator.
@@ -210,12 +210,8 @@ impl Subscriber for Keys {
         let mut held = self.held();
         let mut fresh = BTreeMap::new();
         for record in &records {
-            insert(&mut fresh, record).map_err(|error| unreadable(&record.key, error))?;
-        }
-        for (kid, key) in &mut fresh {
-            if let Some(known) = held.get(kid) {
-                key.pair = Arc::clone(&known.pair);
-            }
+            let key = read(record, held.get(&record.key)).map_err(|error| unreadable(&record.key, error))?;
+            fresh.insert(record.key.clone(), key);
         }
         *held = fresh;
         self.publish(&held);

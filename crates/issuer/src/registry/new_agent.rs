@@ -1,11 +1,14 @@
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 use serde_json::Value;
 use vestibule_inbound::is_registered_claim;
 use vestibule_model::{Agent, AgentId, AgentState, AppId, Malformed, TRUST_MAX, Timestamp};
 
 /// An agent to be registered, as the operator describes it.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct NewAgent {
     /// `[a-z0-9][a-z0-9._-]{0,63}`. Also its `client_id`.
     pub id: String,
@@ -69,6 +72,13 @@ impl NewAgent {
             state: AgentState::Active,
             created_at: now,
         })
+    }
+}
+
+/// Without the keys: an operator may have given the private ones by mistake.
+impl fmt::Debug for NewAgent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NewAgent").field("id", &self.id).finish_non_exhaustive()
     }
 }
 

@@ -19,8 +19,10 @@ pub(super) fn of(minted: &Minted, agent: &Agent, config: &IssuerConfig, now: Tim
     put("jti", json!(minted.jti));
     put("iat", json!(now.seconds()));
     put("exp", json!(minted.expires_at.seconds()));
-    put("scope", json!(joined(&minted.scopes)));
     put("acti", json!(minted.workflow));
+    if let Some(scope) = joined(&minted.scopes) {
+        put("scope", json!(scope));
+    }
     put(
         "vst",
         json!({

@@ -30,7 +30,7 @@ impl Issuer {
         let token = self
             .keys
             .sign(&claims::of(&minted, agent, &self.config, now))
-            .map_err(|error| OAuthError::new(Reason::Internal, error))?;
+            .map_err(|error| OAuthError::broken(Reason::Internal, &error))?;
         let expires_in = expires_at.seconds() - now.seconds();
         Ok(TokenResponse { access_token: token.into(), expires_in, minted })
     }

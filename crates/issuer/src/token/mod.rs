@@ -61,12 +61,15 @@ impl TokenResponse {
     /// The body of the answer (RFC 6749 §5.1), which holds the token.
     #[must_use]
     pub fn body(&self) -> Value {
-        json!({
+        let mut body = json!({
             "access_token": self.access_token.expose_secret(),
             "token_type": "Bearer",
             "expires_in": self.expires_in,
-            "scope": joined(&self.minted.scopes),
-        })
+        });
+        if let (Some(scope), Some(members)) = (joined(&self.minted.scopes), body.as_object_mut()) {
+            members.insert("scope".to_owned(), scope.into());
+        }
+        body
     }
 }
 
@@ -90,7 +93,8 @@ impl Issuer {
     }
 }
 
-/// RFC 6749 §3.3: separated by spaces.
-fn joined(scopes: &BTreeSet<String>) -> String {
-    scopes.iter().map(String::as_str).collect::<Vec<_>>().join(" ")
+/// RFC 6749 §3.3: separated by spaces, and at least one.
+fn joined(scopes: &BTreeSet<String>) -> Option<String> {
+    let scopes: Vec<_> = scopes.iter().map(String::as_str).collect();
+    (!scopes.is_empty()).then(|| scopes.join(" "))
 }

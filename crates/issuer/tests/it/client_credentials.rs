@@ -1,7 +1,7 @@
 use serde_json::json;
-use vestibule_containment::KeyKind;
+use vestibule_containment::DenyKey;
 use vestibule_issuer::{NewAgent, Reason};
-use vestibule_model::Denial;
+use vestibule_model::{AgentId, Denial};
 use vestibule_store::{Kind, Op, Put};
 
 use crate::support::{BILLING, Ground, ISSUER, SANDBOX, World, access_token, app, payload, set, worker};
@@ -30,7 +30,7 @@ async fn a_token_says_who_for_what_and_under_which_node_and_opens_that_door_only
         })
     );
     let caller = world.present(&response, SANDBOX).unwrap();
-    assert_eq!(caller.token().nodes, [minted.node.clone()]);
+    assert_eq!(caller.token().nodes, std::slice::from_ref(&minted.node));
     assert_eq!((&caller.token().jti, &caller.token().workflow), (&minted.jti, &minted.workflow));
     assert_eq!(world.present(&response, BILLING).unwrap_err(), Denial::TokenWrongAudience);
 }
@@ -56,6 +56,16 @@ async fn a_scope_is_at_most_what_the_agent_may_have() {
         assert_eq!(error.body()["error"], "invalid_scope");
         assert_eq!(error.agent.unwrap().as_str(), "worker");
     }
+}
+
+#[tokio::test]
+async fn without_a_scope_there_is_no_scope_in_answer_and_token() {
+    let ground = Ground::new();
+    let world = World::on(&ground).await;
+    let secret = world.add(NewAgent { scopes: set(&[]), ..worker() }).await;
+    let response = world.ask(&secret, &[RESOURCE]).await.unwrap();
+    assert_eq!(response.body().get("scope"), None);
+    assert!(world.present(&response, SANDBOX).unwrap().token().scopes.is_empty());
 }
 
 #[tokio::test]
@@ -139,7 +149,7 @@ async fn a_revoked_agent_gets_no_token() {
     let ground = Ground::new();
     let world = World::on(&ground).await;
     let secret = world.add(worker()).await;
-    world.revoke(KeyKind::Agent, "worker").await;
+    world.revoke(DenyKey::Agent(AgentId::new("worker").unwrap())).await;
     let error = world.ask(&secret, &[RESOURCE]).await.unwrap_err();
     assert_eq!((error.reason, error.status()), (Reason::AgentRevoked, 401));
     assert_eq!(error.agent.unwrap().as_str(), "worker");
@@ -177,7 +187,7 @@ async fn a_token_is_as_long_for_an_application_with_a_thousand_neighbours_as_for
 async fn the_largest_agent_that_can_be_registered_still_gets_a_token_that_is_read() {
     let ground = Ground::new();
     let world = World::on(&ground).await;
-    let scopes: Vec<String> = (0..60).map(|n| format!("scope-{n:08}")).collect();
+    let scopes: Vec<String> = (0..59).map(|n| format!("scope-{n:08}")).collect();
     let mut scopes = set(&scopes.iter().map(String::as_str).collect::<Vec<_>>());
     scopes.insert("profile".into());
     let values: Vec<String> = (0..20).map(|n| format!("{n:096}")).collect();

@@ -4,6 +4,7 @@
 
 mod assertions;
 mod client_credentials;
+mod fail_closed;
 mod keys;
 mod metadata;
 mod registry;

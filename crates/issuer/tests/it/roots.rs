@@ -1,6 +1,6 @@
 use std::{sync::Arc, time::Duration};
 
-use vestibule_containment::KeyKind;
+use vestibule_containment::DenyKey;
 use vestibule_model::NodeId;
 use vestibule_store::{By, Kind};
 
@@ -60,7 +60,7 @@ async fn a_revoked_root_is_not_used_again_and_the_agent_gets_a_new_one() {
     let world = World::on(&ground).await;
     let secret = world.add(worker()).await;
     let revoked = root(&world, &secret, SANDBOX).await;
-    world.revoke(KeyKind::Delegation, revoked.as_str()).await;
+    world.revoke(DenyKey::Delegation(revoked.clone())).await;
     let fresh = root(&world, &secret, SANDBOX).await;
     assert_ne!(fresh, revoked);
     assert_eq!(root(&world, &secret, SANDBOX).await, fresh);

@@ -30,7 +30,6 @@ async fn who_fails_to_prove_itself_learns_nothing_but_that() {
     let mut answers = Vec::new();
     for (id, presented, reason) in [
         ("worker", "vst_wrong", Reason::ClientSecretWrong),
-        ("worker", "", Reason::ClientSecretWrong),
         ("worker", &secret[..secret.len() - 1], Reason::ClientSecretWrong),
         ("nobody", &secret, Reason::ClientUnknown),
         ("Worker", &secret, Reason::ClientUnknown),
@@ -79,7 +78,9 @@ async fn a_header_that_is_not_one_well_formed_basic_credential_is_refused() {
     let ground = Ground::new();
     let world = World::on(&ground).await;
     let secret = world.add(worker()).await;
-    for value in ["Basic", "Basic !!!", "Basic d29ya2Vy", "Bearer abc", "Basic d29ya2VyOng"] {
+    for value in
+        ["Basic", "Basic !!!", "Basic d29ya2Vy", "Bearer abc", "Basic d29ya2VyOng", "Basic d29ya2VyOg=="]
+    {
         let mut headers = HeaderMap::new();
         headers.insert(AUTHORIZATION, value.parse().unwrap());
         let error = world.token(&headers, &[GRANT, RESOURCE]).await.unwrap_err();

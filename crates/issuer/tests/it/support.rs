@@ -12,7 +12,7 @@ use http::{HeaderMap, header::AUTHORIZATION};
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use vestibule_containment::{Containment, DenyKey, KeyKind, Order, Reason as RevocationReason};
+use vestibule_containment::{Containment, DenyKey, Order, Reason as RevocationReason};
 use vestibule_inbound::{Authenticator, Caller, HopTokens, Presented};
 use vestibule_issuer::{
     Backing, Issuer, IssuerConfig, Keys, NewAgent, OAuthError, Reason, Registry, TokenRequest, TokenResponse,
@@ -51,6 +51,16 @@ pub(crate) fn worker() -> NewAgent {
         .into(),
         ..NewAgent::default()
     }
+}
+
+/// Issues for these applications; `profile` shows department and role, `repo:write` the role.
+pub(crate) fn config(apps: &[&str]) -> IssuerConfig {
+    let resources = apps.iter().map(|id| (app(id), format!("{ISSUER}/apps/{id}/mcp"))).collect();
+    let mut config = IssuerConfig::new(ISSUER, resources);
+    config.scope_claims =
+        [("profile".to_owned(), set(&["department", "role"])), ("repo:write".to_owned(), set(&["role"]))]
+            .into();
+    config
 }
 
 /// What several gateways would share, and the clock.
@@ -92,11 +102,6 @@ impl World {
     }
 
     pub(crate) async fn with(ground: &Ground, apps: &[&str], seed: u64) -> Self {
-        let resources = apps.iter().map(|id| (app(id), format!("{ISSUER}/apps/{id}/mcp"))).collect();
-        let mut config = IssuerConfig::new(ISSUER, resources);
-        config.scope_claims =
-            [("profile".to_owned(), set(&["department", "role"])), ("repo:write".to_owned(), set(&["role"]))]
-                .into();
         let (store, clock) = (ground.open(), Arc::clone(&ground.clock));
         let backing = Backing {
             store: Arc::clone(&store),
@@ -117,7 +122,7 @@ impl World {
         // The clock of these tests jumps by hours, so the age of the view must not matter.
         containment.attach(&follower, Duration::from_secs(1_000_000));
         let issuer = Issuer::new(
-            config,
+            config(apps),
             backing.clone(),
             Arc::clone(&registry),
             Arc::clone(&keys),
@@ -168,9 +173,9 @@ impl World {
         self.door.authenticate(&presented).map_err(|refusal| refusal.denial)
     }
 
-    pub(crate) async fn revoke(&self, kind: KeyKind, id: &str) {
+    pub(crate) async fn revoke(&self, key: DenyKey) {
         let order = Order {
-            key: DenyKey { kind, id: id.to_owned() },
+            key,
             reason: RevocationReason::Compromise,
             cutoff: None,
             by: "test".into(),

@@ -7,8 +7,8 @@ use axum::{
 use secrecy::ExposeSecret;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use vestibule_issuer::{NewAgent, RegistryError};
-use vestibule_model::{Agent, AgentId, AppId};
+use vestibule_issuer::{NewAgent, Registered, RegistryError};
+use vestibule_model::{AgentId, AppId};
 
 use super::{Answer, Gw, Refused, json as answer, page, record};
 
@@ -39,9 +39,8 @@ pub(super) struct Paging {
 
 pub(super) async fn add(State(gw): Gw, body: Result<Json<Body>, axum::extract::rejection::JsonRejection>) -> Answer {
     let Json(body) = body.map_err(|error| Refused::invalid(error.body_text()))?;
-    let id = AgentId::new(&body.id).map_err(|error| Refused::invalid(error.to_string()))?;
     let new = NewAgent {
-        id,
+        id: body.id.clone(),
         groups: body.groups,
         trust: body.trust,
         scopes: body.scopes,
@@ -52,8 +51,7 @@ pub(super) async fn add(State(gw): Gw, body: Result<Json<Body>, axum::extract::r
     let detail = json!({ "groups": new.groups, "trust": new.trust, "scopes": new.scopes, "apps": new.apps });
     record(&gw, "agent-add", &body.id, &detail).await?;
     let added = gw.registry.add(new).await.map_err(refused)?;
-    gw.lock.replace_directory(gw.registry.directory());
-    let mut shown = shown(&added.agent);
+    let mut shown = shown(&Registered { agent: added.agent, version: 1 });
     merge(&mut shown, "client_id", json!(added.client_id));
     if let Some(secret) = &added.client_secret {
         merge(&mut shown, "client_secret", json!(secret.expose_secret()));
@@ -62,7 +60,7 @@ pub(super) async fn add(State(gw): Gw, body: Result<Json<Body>, axum::extract::r
 }
 
 pub(super) async fn rotate(State(gw): Gw, Path(id): Path<String>) -> Answer {
-    let agent = known(&gw, &id)?;
+    let agent = known(&gw, &id)?.agent;
     record(&gw, "agent-rotate", &id, &json!({})).await?;
     let secret = gw.registry.rotate(&agent.id).await.map_err(refused)?;
     answer(200, &json!({ "id": id, "kind": "agent", "client_id": id, "client_secret": secret.expose_secret() }))
@@ -74,17 +72,15 @@ pub(super) async fn show(State(gw): Gw, Path(id): Path<String>) -> Answer {
 
 pub(super) async fn list(State(gw): Gw, Query(paging): Query<Paging>) -> Answer {
     let limit = paging.limit.unwrap_or(100).clamp(1, 1_000);
-    let after = paging.after.as_deref();
-    let directory = gw.registry.directory();
-    let mut agents: Vec<_> =
-        directory.iter().filter(|agent| after.is_none_or(|after| agent.id.as_str() > after)).collect();
-    agents.sort_by(|a, b| a.id.cmp(&b.id));
-    let next = agents.get(limit).and_then(|_| agents.get(limit - 1)).map(|agent| agent.id.to_string());
-    page(agents.into_iter().take(limit).map(|agent| shown(agent)).collect(), next)
+    let after = paging.after.as_deref().map(AgentId::new).transpose();
+    let after = after.map_err(|error| Refused::invalid(error.to_string()))?;
+    let agents = gw.registry.list(after.as_ref(), limit);
+    let next = if agents.len() == limit { agents.last().map(|one| one.agent.id.to_string()) } else { None };
+    page(agents.iter().map(shown).collect(), next)
 }
 
-fn known(gw: &crate::gateway::Gateway, id: &str) -> Result<std::sync::Arc<Agent>, Refused> {
-    let found = AgentId::new(id).ok().and_then(|id| gw.registry.directory().get(&id).cloned());
+fn known(gw: &crate::gateway::Gateway, id: &str) -> Result<Registered, Refused> {
+    let found = AgentId::new(id).ok().and_then(|id| gw.registry.get(&id));
     found.ok_or_else(|| Refused::not_found("agent"))
 }
 
@@ -92,15 +88,16 @@ fn refused(error: RegistryError) -> Refused {
     match error {
         RegistryError::Exists => Refused::new(409, "exists", "an agent with this id exists"),
         RegistryError::Unknown => Refused::not_found("agent"),
-        RegistryError::Invalid(reason) => Refused::invalid(reason),
+        RegistryError::HasKeys | RegistryError::Malformed(_) => Refused::invalid(error.to_string()),
         RegistryError::Store(error) => Refused::broken(error),
     }
 }
 
-fn shown(agent: &Agent) -> Value {
-    let mut shown = json!(agent);
+fn shown(registered: &Registered) -> Value {
+    let mut shown = json!(registered.agent);
     merge(&mut shown, "kind", json!("agent"));
-    merge(&mut shown, "client_id", json!(agent.id));
+    merge(&mut shown, "version", json!(registered.version));
+    merge(&mut shown, "client_id", json!(registered.agent.id));
     shown
 }
 

@@ -15,7 +15,7 @@ pub(super) async fn show(State(gw): Gw, Path(id): Path<String>) -> Answer {
     let mut shown = summary(&app);
     if let Some(members) = shown.as_object_mut() {
         members.insert("operations".to_owned(), json!(app.operations().map(|operations| operations.as_ref().clone())));
-        members.insert("access".to_owned(), json!(gw.outbound.strategy(app.id())));
+        members.insert("access".to_owned(), json!(app.settings().access));
         members.insert("metadata".to_owned(), json!(app.metadata_url()));
     }
     answer(200, &shown)

@@ -15,18 +15,18 @@ use vestibule_model::AttemptId;
 use super::{Answer, Gw, Refused, json as answer, page};
 
 /// Most attempts in one answer.
-const PAGE_MAX: usize = 10_000;
+const PAGE_MAX: u64 = 10_000;
 
 /// A search sees everything up to now: what is queued is written first.
 pub(super) async fn search(State(gw): Gw, Query(filter): Query<Filter>) -> Answer {
     gw.evidence.flush().await.map_err(Refused::broken)?;
     let folder = gw.settings.evidence_folder.clone();
     let found = tokio::task::spawn_blocking(move || {
-        let limit = filter.limit.unwrap_or(100).clamp(1, PAGE_MAX);
+        let filter = Filter { limit: Some(filter.limit.unwrap_or(100).clamp(1, PAGE_MAX)), ..filter };
         let mut found: Vec<Value> = Vec::new();
         vestibule_evidence::search(&folder, &filter, &mut |attempt| {
             found.push(json!(attempt));
-            if found.len() >= limit { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            ControlFlow::Continue(())
         })?;
         Ok::<_, EvidenceError>(found)
     });
@@ -48,7 +48,7 @@ pub(super) async fn show(State(gw): Gw, Path(id): Path<String>) -> Answer {
 pub(super) async fn live(State(gw): Gw, Query(filter): Query<Filter>) -> Response<Body> {
     let attempts = BroadcastStream::new(gw.evidence.subscribe());
     let lines = attempts.filter_map(move |attempt| {
-        let line = attempt.ok().filter(|attempt: &std::sync::Arc<Attempt>| filter.matches(attempt)).and_then(line);
+        let line = attempt.ok().filter(|attempt: &std::sync::Arc<Attempt>| filter.fits(attempt)).and_then(line);
         async move { line.map(Ok::<_, std::convert::Infallible>) }
     });
     let mut response = Response::new(Body::from_stream(lines));
@@ -66,7 +66,9 @@ fn line(attempt: std::sync::Arc<Attempt>) -> Option<Bytes> {
 pub(super) async fn verify(State(gw): Gw) -> Answer {
     gw.evidence.flush().await.map_err(Refused::broken)?;
     let folder = gw.settings.evidence_folder.clone();
-    let verified = tokio::task::spawn_blocking(move || vestibule_evidence::verify_folder(&folder));
+    // With the key that signs here, not with one that lies beside what is verified.
+    let key = gw.evidence.public_key().clone();
+    let verified = tokio::task::spawn_blocking(move || vestibule_evidence::verify(&folder, &key));
     match verified.await.map_err(Refused::broken)? {
         Ok(report) => answer(200, &json!({ "ok": true, "report": report })),
         Err(error) => answer(200, &json!({ "ok": false, "error": error.to_string() })),

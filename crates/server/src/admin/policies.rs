@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use axum::{Json, extract::State};
 use serde_json::json;
 
@@ -9,14 +11,16 @@ pub(super) async fn status(State(gw): Gw) -> Answer {
 }
 
 /// The four questions of `vestibule policy …`, against the running gateway's applications and agents.
-async fn ask(gw: std::sync::Arc<crate::gateway::Gateway>, question: policy_desk::Question) -> Answer {
+async fn ask(gw: Arc<crate::gateway::Gateway>, question: policy_desk::Question) -> Answer {
     let asked = tokio::task::spawn_blocking(move || {
         let desk = Desk {
+            lock: Some(Arc::clone(&gw.lock)),
             catalog: gw.apps.catalog(),
             directory: gw.registry.directory(),
             options: gw.policies.options().clone(),
             folder: gw.settings.policies_folder.clone(),
             scope_claims: gw.settings.scope_claims.clone(),
+            issuer: gw.names.public_url().to_owned(),
             now: gw.clock.now(),
         };
         desk.answer(question)

@@ -137,11 +137,13 @@ impl Audit {
 }
 
 fn offline(folder: &std::path::Path, key: Option<&str>, out: &Out) -> Outcome {
-    let verified = match key {
-        Some(key) => vestibule_evidence::verify_with(folder, key),
-        None => vestibule_evidence::verify_folder(folder),
+    let key = match key {
+        Some(key) => key.to_owned(),
+        None => std::fs::read_to_string(folder.join("log.vkey"))
+            .map_err(|error| Failure::Usage(format!("no public key in `{}`: {error}", folder.display())))?,
     };
-    let answer = match verified {
+    let key = vestibule_evidence::PublicKey::parse(key.trim()).map_err(Failure::usage)?;
+    let answer = match vestibule_evidence::verify(folder, &key) {
         Ok(report) => json!({ "ok": true, "report": report }),
         Err(error) => json!({ "ok": false, "error": error.to_string() }),
     };

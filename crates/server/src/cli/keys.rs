@@ -25,8 +25,12 @@ impl Keys {
             Self::Status(all) => AdminClient::of(&all.target)?.get("/admin/v1/keys").await?,
             Self::Rotate(all) => AdminClient::of(&all.target)?.post("/admin/v1/keys/rotate", &json!({})).await?,
         };
-        let keys = status.get("keys").and_then(Value::as_array).cloned().unwrap_or_default();
-        out.list(&keys, &["kid", "state", "created_at", "retire_at"]);
+        out.result(&status, || {
+            let signing = status.get("signing").and_then(Value::as_str).unwrap_or("none");
+            let retiring = status.get("retiring").and_then(Value::as_object).cloned().unwrap_or_default();
+            let retiring = retiring.keys().map(|kid| format!("verifies  {kid}  until its last token has expired"));
+            [format!("signs     {signing}")].into_iter().chain(retiring).collect::<Vec<_>>().join("\n")
+        });
         Ok(())
     }
 }

@@ -1,6 +1,7 @@
 use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use clap::Args;
@@ -143,7 +144,7 @@ async fn serve_sandbox(
     stop: CancellationToken,
 ) -> Result<tokio::task::JoinHandle<()>, Failure> {
     let secret = std::fs::read_to_string(dir.join("sandbox.secret")).map_err(Failure::broken)?;
-    let sandbox = Sandbox::new(SecretString::from(secret.trim().to_owned()));
+    let sandbox = Sandbox::new(SecretString::from(secret.trim().to_owned()), Arc::new(OsEntropy));
     let configured = settings.apps.iter().find(|app| SANDBOX_APPS.contains(&app.id.as_str()));
     let port = configured.and_then(|app| app.url.port()).unwrap_or(0);
     let listener = match TcpListener::bind(("127.0.0.1", port)).await {
@@ -154,7 +155,11 @@ async fn serve_sandbox(
     for app in settings.apps.iter_mut().filter(|app| SANDBOX_APPS.contains(&app.id.as_str())) {
         app.url.set_port(Some(port)).map_err(|()| Failure::usage("the sandbox's URL has no port"))?;
     }
-    Ok(tokio::spawn(sandbox::serve(sandbox, listener, stop.cancelled_owned())))
+    Ok(tokio::spawn(async move {
+        if let Err(error) = sandbox::serve(sandbox, listener, stop.cancelled_owned()).await {
+            tracing::error!(%error, "the sandbox ended");
+        }
+    }))
 }
 
 /// The agents of the quickstart: those of the file, or fresh ones.

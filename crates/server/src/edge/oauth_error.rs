@@ -1,20 +1,17 @@
 use axum::body::Body;
 use http::{HeaderValue, Response, StatusCode, header};
-use serde_json::{Value, json};
+use serde_json::Value;
 
-/// RFC 6749 §5.2: `{error, error_description}`, 400, and 401 for `invalid_client` only; RFC 6749 §5.1: never cached.
-pub(crate) fn respond(status: u16, error: &str, description: &str, challenge: bool) -> Response<Body> {
-    let mut response = json(status, &json!({ "error": error, "error_description": description }));
-    if challenge {
-        // RFC 6749 §5.2: a client that used the Authorization header is told the scheme it used.
-        response
-            .headers_mut()
-            .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"vestibule\""));
+/// An error of the token endpoint (RFC 6749 §5.2), with the challenge that a 401 has.
+pub(crate) fn challenging(status: u16, body: &Value, challenge: Option<&'static str>) -> Response<Body> {
+    let mut response = json(status, body);
+    if let Some(challenge) = challenge {
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
     }
     response
 }
 
-/// A JSON answer of the token endpoint.
+/// A JSON answer of the token endpoint, never cached (RFC 6749 §5.1).
 pub(crate) fn json(status: u16, body: &Value) -> Response<Body> {
     let mut response = Response::new(Body::from(body.to_string()));
     *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);

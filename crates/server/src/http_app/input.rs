@@ -1,3 +1,5 @@
+use std::collections::HashSet;
+
 use http::{HeaderMap, header};
 use serde_json::Value;
 use vestibule_model::{
@@ -5,10 +7,7 @@ use vestibule_model::{
     json::{Json, parse},
 };
 
-use super::{
-    path::percent_decode,
-    routes::{BodyRule, Match},
-};
+use super::{operation::BodyRule, path::percent_decode, routes::Match};
 
 /// How many query parameters a request may have.
 const QUERY_MAX_PAIRS: usize = 256;
@@ -130,7 +129,12 @@ impl Match<'_> {
     pub fn input(&self, query: Option<&str>, body: Option<Json>) -> Result<Json, Denial> {
         let mut input: Vec<(String, Json)> = Vec::new();
         for (name, value) in &self.path {
-            add(&mut input, (*name).to_owned(), self.type_of(name).value(value.clone()), Denial::QueryInvalid)?;
+            add(
+                &mut input,
+                (*name).to_owned(),
+                self.type_of(name).value(value.clone()),
+                Denial::QueryInvalid,
+            )?;
         }
         for (name, value) in pairs(query.unwrap_or_default()).ok_or(Denial::QueryInvalid)? {
             let value = self.type_of(&name).value(value);
@@ -140,8 +144,8 @@ impl Match<'_> {
             (_, None) => {}
             (BodyRule::Properties, Some(Json::Object(members))) => {
                 // The parser has refused duplicates within the body.
-                let before: std::collections::HashSet<String> = input.iter().map(|(name, _)| name.clone()).collect();
-                if members.iter().any(|(name, _)| before.contains(name)) {
+                let before: HashSet<&str> = input.iter().map(|(name, _)| name.as_str()).collect();
+                if members.iter().any(|(name, _)| before.contains(name.as_str())) {
                     return Err(Denial::JsonDuplicateKey);
                 }
                 input.extend(members);
@@ -235,7 +239,10 @@ mod tests {
 
     #[test]
     fn a_value_has_its_declared_type_only_in_its_one_spelling() {
-        assert_eq!(list("page=10&all=false&q=1&score=1.50").unwrap(), r#"{"all":false,"page":10,"q":"1","score":1.5}"#);
+        assert_eq!(
+            list("page=10&all=false&q=1&score=1.50").unwrap(),
+            r#"{"all":false,"page":10,"q":"1","score":1.5}"#
+        );
         for text in ["01", "%2B1", "1e2", "1.0", "+1", "%201", "", "0x1", "-", "1-"] {
             let found = parse(list(&format!("page={text}")).unwrap().as_bytes(), 4).unwrap();
             assert!(found.get("page").and_then(Json::as_str).is_some(), "{text}");
@@ -246,8 +253,24 @@ mod tests {
     #[test]
     fn a_query_that_parsers_disagree_about_is_refused() {
         for query in [
-            "page=1&page=2", "page=1&%70age=2", "page", "page=1&", "&page=1", "page=1&&q=2", "=1", "page=1;q=2", "q=%",
-            "q=%4", "q=%zz", "q=%ff", "q=%00", "q=a%0d%0ab", "%0a=1", "q=a b", "q=é", "q=a#b",
+            "page=1&page=2",
+            "page=1&%70age=2",
+            "page",
+            "page=1&",
+            "&page=1",
+            "page=1&&q=2",
+            "=1",
+            "page=1;q=2",
+            "q=%",
+            "q=%4",
+            "q=%zz",
+            "q=%ff",
+            "q=%00",
+            "q=a%0d%0ab",
+            "%0a=1",
+            "q=a b",
+            "q=é",
+            "q=a#b",
         ] {
             assert_eq!(list(query), Err(Denial::QueryInvalid), "{query}");
         }
@@ -268,12 +291,16 @@ mod tests {
     fn what_is_not_declared_is_left_to_the_policy() {
         assert_eq!(list("_method=DELETE").unwrap(), r#"{"_method":"DELETE"}"#);
         let body = Some(r#"{"name":"x","admin":true}"#);
-        assert_eq!(input(Method::Post, "/repos/a", "", body).unwrap(), r#"{"admin":true,"name":"x","owner":"a"}"#);
+        assert_eq!(
+            input(Method::Post, "/repos/a", "", body).unwrap(),
+            r#"{"admin":true,"name":"x","owner":"a"}"#
+        );
     }
 
     #[test]
     fn a_body_is_what_the_operation_declares_or_nothing() {
-        let json = |media_type| HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static(media_type))]);
+        let json =
+            |media_type| HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static(media_type))]);
         let routes = routes();
         let accepts = |method, path, headers: &HeaderMap, is_empty| {
             routes.matching(method, path).unwrap().accept_body(headers, is_empty).is_ok()
@@ -282,7 +309,13 @@ mod tests {
         assert!(accepts(Method::Post, "/repos/a", &good, false));
         assert!(accepts(Method::Post, "/repos/a", &json("application/vnd.x+JSON; charset=UTF-8"), false));
         assert!(accepts(Method::Post, "/repos/a", &HeaderMap::new(), true));
-        for bad in ["text/plain", "application/x-www-form-urlencoded", "application/json; charset=utf-16", "text/json", "json"] {
+        for bad in [
+            "text/plain",
+            "application/x-www-form-urlencoded",
+            "application/json; charset=utf-16",
+            "text/json",
+            "json",
+        ] {
             assert!(!accepts(Method::Post, "/repos/a", &json(bad), false), "{bad}");
         }
         let mut twice = good.clone();
@@ -295,9 +328,22 @@ mod tests {
     #[test]
     fn headers_that_change_method_or_path_stay_here() {
         for name in [
-            "authorization", "cookie", "host", "x-http-method-override", "x-method-override", "x-original-url",
-            "x-rewrite-url", "x-forwarded-prefix", "forwarded", "connection", "transfer-encoding", "content-encoding",
-            "expect", "dpop", "baggage", "x-api-key",
+            "authorization",
+            "cookie",
+            "host",
+            "x-http-method-override",
+            "x-method-override",
+            "x-original-url",
+            "x-rewrite-url",
+            "x-forwarded-prefix",
+            "forwarded",
+            "connection",
+            "transfer-encoding",
+            "content-encoding",
+            "expect",
+            "dpop",
+            "baggage",
+            "x-api-key",
         ] {
             assert!(!forwardable_request(name), "{name}");
         }

@@ -10,9 +10,11 @@
 mod config;
 mod input;
 mod openapi;
+mod operation;
 mod path;
 mod routes;
 
 pub use config::{BodyConfig, OpenApiConfig, OperationConfig, OperationReview, OperationsConfig};
 pub use input::{forwardable_request, is_json};
-pub use routes::{BodyRule, Match, Routes, RoutesError};
+pub use operation::BodyRule;
+pub use routes::{Match, Routes, RoutesError};

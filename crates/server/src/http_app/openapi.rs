@@ -1,12 +1,12 @@
 //! Operations from an OpenAPI document (3.0.x and 3.1.x). Only what the document says exactly: an operation that can't
-//! be read is left out and said so, which fails closed, for what is not declared is no operation.
+//! be read is left out and said so. It keeps its place among the routes, so that its requests are nobody's.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
 use vestibule_model::Method;
 
-use super::{config::BodyConfig, routes::Definition};
+use super::{config::BodyConfig, operation::Definition, routes::LeftOut};
 
 /// How many references may lead from one to the next.
 const REFERENCE_MAX_DEPTH: usize = 16;
@@ -15,7 +15,7 @@ const SCHEMA_MAX_NODES: usize = 20_000;
 
 pub(super) struct Found {
     pub(super) definitions: Vec<Definition>,
-    pub(super) warnings: Vec<String>,
+    pub(super) left_out: Vec<LeftOut>,
 }
 
 /// Reads a document in JSON or YAML.
@@ -30,21 +30,14 @@ pub(super) fn read(text: &str) -> Result<Found, String> {
         return Err("`openapi` must be 3.0.x or 3.1.x".into());
     }
     let paths = document.get("paths").and_then(Value::as_object).ok_or("it has no `paths`")?;
-    let mut found = Found { definitions: Vec::new(), warnings: Vec::new() };
+    let mut found = Found { definitions: Vec::new(), left_out: Vec::new() };
     for (path, item) in paths {
-        let mut left_out = |what: &str, reason| found.warnings.push(format!("{what} {path} is left out: {reason}"));
-        let item = match Reader::new(&document).resolve(item) {
-            Ok(item) => item,
-            Err(reason) => {
-                left_out("the path", reason);
-                continue;
-            }
-        };
+        let item = Reader::new(&document).resolve(item).map_err(|reason| format!("`{path}`: {reason}"))?;
         for (method, operation) in item.as_object().into_iter().flatten() {
             let Some(method) = Method::parse(&method.to_ascii_uppercase()) else { continue };
             match Reader::new(&document).operation(method, path, item, operation) {
                 Ok(definition) => found.definitions.push(definition),
-                Err(reason) => left_out(method.as_str(), reason),
+                Err(reason) => found.left_out.push(LeftOut { method, path: path.clone(), reason }),
             }
         }
     }
@@ -198,7 +191,7 @@ mod tests {
     use std::path::Path;
 
     use serde_json::json;
-    use vestibule_model::{Denial, Effect, Operation, Risk};
+    use vestibule_model::{Denial, Effect, Method, Operation, Risk};
 
     use crate::http_app::{BodyRule, OperationsConfig, Routes, RoutesError};
 
@@ -284,7 +277,7 @@ components:
             })
         );
         assert_eq!(named(&routes, "delete_repo").effect, Effect::Destroy);
-        assert_eq!(routes.matching(vestibule_model::Method::Put, "/raw/x").unwrap().body(), BodyRule::Opaque);
+        assert_eq!(routes.matching(Method::Put, "/raw/x").unwrap().body(), BodyRule::Opaque);
     }
 
     #[test]
@@ -299,12 +292,30 @@ components:
     fn what_cannot_be_read_exactly_is_left_out_and_said_so() {
         let routes = load(DOCUMENT, "{}").unwrap();
         let warnings = routes.warnings().join("\n");
-        for left_out in ["GET /compare/{a}...{b}", "POST /remote", "clash"] {
+        for left_out in ["GET /compare/{a}...{b}", "POST /remote", "PUT /repos/{owner}/{repo}"] {
             assert!(warnings.contains(left_out), "{left_out}: {warnings}");
         }
         assert_eq!(routes.warnings().len(), 3);
-        let found = routes.matching(vestibule_model::Method::Post, "/remote");
-        assert_eq!(found.map(|found| found.operation().name.to_string()), Err(Denial::OperationUnknown));
+    }
+
+    #[test]
+    fn a_left_out_operation_is_not_taken_for_a_less_specific_one() {
+        let document = "openapi: 3.1.0
+paths:
+  /users/{id}: { post: { operationId: update } }
+  /users/purge: { post: { operationId: purge, requestBody: { $ref: 'other.yaml' } } }
+  /users/{id}.csv: { post: { operationId: export } }
+  /users/v{n}: { post: { operationId: version } }
+";
+        let routes = load(document, "{}").unwrap();
+        let found = |path| {
+            let found = routes.matching(Method::Post, path);
+            found.map(|found| found.operation().name.to_string())
+        };
+        assert_eq!(found("/users/7").as_deref(), Ok("update"));
+        for path in ["/users/purge", "/users/%70urge", "/users/7.csv", "/users/v7"] {
+            assert_eq!(found(path), Err(Denial::OperationUnknown), "{path}");
+        }
     }
 
     #[test]
@@ -329,7 +340,9 @@ components:
 
     #[test]
     fn references_cannot_blow_up() {
-        let mut document = String::from("openapi: 3.1.0\npaths: { /a: { post: { requestBody: { content: { application/json: { schema: { $ref: '#/s/s0' } } } } } } }\ns:\n");
+        let mut document = String::from(
+            "openapi: 3.1.0\npaths: { /a: { post: { requestBody: { content: { application/json: { schema: { $ref: '#/s/s0' } } } } } } }\ns:\n",
+        );
         for n in 0..14 {
             let next = format!("{{ $ref: '#/s/s{}' }}", n + 1);
             let four = [next.as_str(); 4].join(", ");

@@ -1,0 +1,10 @@
+//! The lock from outside: what is loaded, decided, listed and explained.
+#![expect(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
+
+mod cases;
+mod decide;
+mod explain;
+mod listing;
+mod load;
+mod shipped;
+mod support;
