@@ -1,7 +1,8 @@
 """A reverse proxy that writes down every request it passes on: `recorder.py UPSTREAM_HOST:PORT RECORDING`.
 
-Prints one line, `{"url": "http://127.0.0.1:PORT"}`, once it accepts. The recording has a JSON object a line: method,
-path, headers as [name, value] and the body as text. Answers are passed on piece by piece, so that streams stream.
+Prints one line, `{"url": "http://127.0.0.1:PORT"}`, once it accepts. The recording has a JSON object a line:
+method, path, headers as [name, value] and the body as text. Answers are passed on piece by piece, so that streams
+stream.
 """
 
 import http.client

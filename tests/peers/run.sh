@@ -37,7 +37,7 @@ main() {
   finish
 }
 
-# --- installing ------------------------------------------------------------------------------------------------
+# --- installing ------------------------------------------------------------------------------------------
 
 install_python_sdk() {
   local version='import importlib.metadata as m; print(m.version("mcp"))'
@@ -61,7 +61,7 @@ install_node_peers() {
     echo "${packages[*]}" >"$work/npm/installed"
 }
 
-# --- starting --------------------------------------------------------------------------------------------------
+# --- starting --------------------------------------------------------------------------------------------
 
 # The server is given an empty environment: one of its tools shows it to whoever asks.
 start_everything() {
@@ -86,7 +86,7 @@ start_gateway() {
   first_line "$run/quickstart.json" "the gateway" $!
 }
 
-# --- checking --------------------------------------------------------------------------------------------------
+# --- checking --------------------------------------------------------------------------------------------
 
 run_python_sdk() {
   "$python" "$here/client_key.py" "$run/key.pem" "$run/jwks.json"
@@ -132,7 +132,7 @@ refused() {
   grep --quiet '"code":"auth_required"' "$run/refusal" && [ "$(wc -l <"$run/recording")" = "$before" ]
 }
 
-# --- helping ---------------------------------------------------------------------------------------------------
+# --- helping ---------------------------------------------------------------------------------------------
 
 # check NAME COMMAND…
 check() {
@@ -200,7 +200,9 @@ finish() {
   passed=$(grep -c '^ok ' "$run/results" || true)
   failed=$(grep -c '^FAILED ' "$run/results" || true)
   skipped=$(grep -c '^SKIPPED ' "$run/results" || true)
-  [ "$skipped" -eq 0 ] && echo "$passed passed, $failed failed" || echo "$passed passed, $failed failed, $skipped skipped"
+  local summary="$passed passed, $failed failed"
+  [ "$skipped" -eq 0 ] || summary+=", $skipped skipped"
+  echo "$summary"
   [ "$passed" -gt 0 ] && [ "$failed" -eq 0 ]
 }
 

@@ -9,6 +9,10 @@ use crate::{
 
 /// The proof that the record of an attempt is open. Made here only; forwarding demands it, so that nothing is forwarded
 /// without a record.
+///
+/// ```compile_fail
+/// let forged = vestibule_evidence::Opened { _private: () };
+/// ```
 #[derive(Debug)]
 pub struct Opened {
     _private: (),
@@ -47,6 +51,12 @@ impl Entry {
     #[must_use]
     pub fn id(&self) -> AttemptId {
         self.record.attempt
+    }
+
+    /// Whether the application may have acted: the `opened` entry was submitted, so the attempt may have been forwarded.
+    #[must_use]
+    pub fn is_opened(&self) -> bool {
+        matches!(self.stage, Stage::Submitted | Stage::Opened)
     }
 
     /// What is known so far, to be filled in.

@@ -37,6 +37,8 @@ pub(crate) struct Replay<'a> {
     next: Option<Signed>,
     newest: Option<Signed>,
     full: Vec<HashTile>,
+    /// Full tiles that are not on disk.
+    missing: Vec<HashTile>,
     changed_tile: Option<String>,
     nonsense: Option<(Place, &'static str)>,
     state: Replayed,
@@ -78,6 +80,7 @@ impl<'a> Replay<'a> {
             next,
             newest: None,
             full: Vec::new(),
+            missing: Vec::new(),
             changed_tile: None,
             nonsense: None,
             state: Replayed::default(),
@@ -93,7 +96,9 @@ impl<'a> Replay<'a> {
         self.note(place, head, line);
         self.state.tree.push(leaf_hash(line), &mut self.full);
         for tile in std::mem::take(&mut self.full) {
-            self.check(&tile)?;
+            if self.check(&tile)? == Found::Nothing {
+                self.missing.push(tile);
+            }
         }
         if self.next.as_ref().is_some_and(|next| next.size == self.state.tree.size()) {
             self.compare()?;
@@ -126,12 +131,21 @@ impl<'a> Replay<'a> {
     }
 
     /// Compares a tile with the one on disk.
-    fn check(&mut self, tile: &HashTile) -> Result<(), VerifyError> {
-        match tiles::compare(self.folder, tile)? {
-            Found::Same => {}
-            Found::Nothing if self.purpose == Purpose::Verify => {}
-            Found::Nothing => tiles::store(self.folder, tile)?,
-            Found::Other => self.changed_tile = self.changed_tile.take().or_else(|| Some(tile.path())),
+    fn check(&mut self, tile: &HashTile) -> Result<Found, VerifyError> {
+        let found = tiles::compare(self.folder, tile)?;
+        if found == Found::Other && self.changed_tile.is_none() {
+            self.changed_tile = Some(tile.path());
+        }
+        Ok(found)
+    }
+
+    /// Writes the tiles that a power failure took, once the entries below them are known to be good: a tile of changed
+    /// entries would hide which they are.
+    fn repair(&mut self) -> Result<(), VerifyError> {
+        for tile in self.missing.drain(..) {
+            if self.purpose == Purpose::Recover {
+                tiles::store(self.folder, &tile)?;
+            }
         }
         Ok(())
     }
@@ -148,13 +162,11 @@ impl<'a> Replay<'a> {
             return Err(VerifyError::ChangedBetween { from, to: signed.size.saturating_sub(1) });
         }
         if self.purpose == Purpose::Verify {
-            self.state
-                .tree
-                .partial_tiles()
-                .collect::<Vec<_>>()
-                .iter()
-                .try_for_each(|tile| self.check(tile))?;
+            for tile in self.state.tree.partial_tiles().collect::<Vec<_>>() {
+                self.check(&tile)?;
+            }
         }
+        self.repair()?;
         self.published_seen |= self.published.as_ref() == Some(&signed.note);
         self.state.signed = signed.size;
         self.state.checkpoints = signed.number;
@@ -173,7 +185,7 @@ impl<'a> Replay<'a> {
     }
 
     /// All entries are read.
-    pub(crate) fn finish(self) -> Result<Replayed, VerifyError> {
+    pub(crate) fn finish(mut self) -> Result<Replayed, VerifyError> {
         let entries = self.state.tree.size();
         if let Some(next) = &self.next {
             next.verify(self.key)?;
@@ -192,10 +204,11 @@ impl<'a> Replay<'a> {
         if let Some(path) = self.changed_tile {
             return Err(VerifyError::TileChanged { path });
         }
-        match self.nonsense {
-            Some((place, problem)) => Err(VerifyError::Entry { place, problem }),
-            None => Ok(self.state),
+        if let Some((place, problem)) = self.nonsense {
+            return Err(VerifyError::Entry { place, problem });
         }
+        self.repair()?;
+        Ok(self.state)
     }
 }
 

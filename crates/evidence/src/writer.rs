@@ -102,16 +102,11 @@ impl Writer {
         let stop = self.batch.stop.take();
         drop(close);
         drop(self);
-        match ended {
-            Ok(()) => {
-                if let Some(stop) = stop {
-                    // Nobody may be waiting any more.
-                    let _ = stop.send(());
-                }
-            }
-            Err(error) => {
-                tracing::error!(error = &error as &dyn std::error::Error, "the record cannot be written");
-            }
+        if let Err(error) = ended {
+            tracing::error!(error = &error as &dyn std::error::Error, "the record cannot be written");
+        } else if let Some(stop) = stop {
+            // Nobody may be waiting any more.
+            let _ = stop.send(());
         }
     }
 

@@ -65,6 +65,10 @@ impl Upstream {
         if path.is_empty() && query.is_none() && secret.is_none() {
             return Ok(self.base.clone());
         }
+        // `PathAndQuery` would cut it off, and our parameter with it.
+        if query.is_some_and(|query| query.contains('#')) {
+            return Err(NotBelow);
+        }
         let mut text = match path {
             "" => self.base.path().to_owned(),
             _ if is_below(path) => format!("{}{path}", self.base_path),
@@ -87,10 +91,6 @@ impl Upstream {
         if let Some(secret) = secret {
             append(secret.pair.expose_secret());
         }
-        // A `#` or `?` in the wrong place would end the path early.
-        if query.is_some_and(|query| query.contains('#')) {
-            return Err(NotBelow);
-        }
         let mut parts = self.base.clone().into_parts();
         parts.path_and_query = Some(PathAndQuery::try_from(text).map_err(|_| NotBelow)?);
         Uri::from_parts(parts).map_err(|_| NotBelow)
@@ -100,12 +100,12 @@ impl Upstream {
 /// Whether `path` stays below what it is appended to, whoever reads it: no dot segments, encoded or not, nor what some
 /// servers take for a slash or for the end of the path. The credential must not open another part of the host.
 fn is_below(path: &str) -> bool {
+    let decoded = path.to_ascii_lowercase().replace("%2e", ".");
     path.starts_with('/')
-        && !path.contains(['\\', '?', '#'])
-        && path.split('/').all(|segment| {
-            let segment = segment.split(';').next().unwrap_or_default();
-            !matches!(segment.to_ascii_lowercase().replace("%2e", ".").as_str(), "." | "..")
-        })
+        && !decoded.contains(['\\', '?', '#'])
+        && !decoded.contains("%2f")
+        && !decoded.contains("%5c")
+        && decoded.split('/').all(|segment| !matches!(segment.split(';').next(), Some("." | "..")))
 }
 
 /// Whether a pair of the agent's query is the parameter that the credential is put in. Some frameworks compare names
@@ -155,6 +155,8 @@ mod tests {
             "/a/../../admin",
             "/./a",
             "/%2e%2E/admin",
+            "/..%2fadmin",
+            "/a%5C..",
             "/.%2e/admin",
             "/a\\..\\b",
             "/..;x/admin",

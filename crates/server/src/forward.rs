@@ -9,8 +9,7 @@ use vestibule_containment::Passage;
 use vestibule_egress::EgressBody;
 use vestibule_evidence::{Opened, Outcome};
 use vestibule_inbound::Caller;
-use vestibule_mcp::ListKind;
-use vestibule_model::{AppKind, Denial, Fault, FaultKind, Method, Stop};
+use vestibule_model::{AppKind, Fault, FaultKind, Method, Stop};
 use vestibule_outbound::{Access, Forward};
 
 use crate::{
@@ -18,7 +17,7 @@ use crate::{
     arrival::{Attempt, Demand},
     body::StreamedDigest,
     gateway::Gateway,
-    mcp_reply,
+    mcp_reply::{self, EventFilter, Filter},
     slots::{Held, Slot},
 };
 
@@ -53,26 +52,33 @@ pub(crate) struct Reply {
 pub(crate) enum ReplyBody {
     /// As it comes from the application.
     Streamed(Incoming),
+    /// A stream of events, whose lists are filtered as they pass.
+    Filtered(Incoming, Box<EventFilter>),
     /// Read whole and filtered.
     Whole(Bytes),
+}
+
+/// What a call needs besides its credential: the proof that its record is open, and its turn.
+pub(crate) struct Going {
+    pub(crate) opened: Opened,
+    pub(crate) slot: Slot,
 }
 
 /// Calls the application. Needs the credential, which needs the permit, and the proof that the record is open.
 pub(crate) async fn call(
     gw: &Arc<Gateway>,
-    app: &App,
+    app: &Arc<App>,
     caller: &Caller,
     attempt: Attempt,
     access: Access,
-    opened: Opened,
-    slot: Slot,
+    going: Going,
 ) -> Result<Reply, Stop> {
-    let Attempt { demand, outgoing, bytes_in, streamed, .. } = attempt;
+    let Going { opened, slot } = going;
+    let Attempt { demand, outgoing, bytes_in, streamed, peer, .. } = attempt;
     let Outgoing { method, path, query, headers, body, held } = outgoing;
     let started = gw.clock.monotonic();
     let forward = Forward { method, path, query, headers, body };
-    let Opened { .. } = opened;
-    let response = gw.outbound.call(access, forward).await?;
+    let response = send(gw, access, opened, forward).await?;
     let upstream = gw.clock.monotonic().since(started);
     let reply = Reply {
         status: response.status(),
@@ -87,10 +93,15 @@ pub(crate) async fn call(
         deadline: Duration::from_secs(gw.settings.limits.call_max_seconds),
     };
     refuse_challenge(&response)?;
+    let filter = || Filter::new(gw, app, caller, peer.ip());
     match (app.kind(), demand) {
-        (AppKind::Mcp, Demand::List { kind, .. }) => filtered(gw, app, caller, kind, response, reply).await,
+        (AppKind::Mcp, Demand::List { kind, .. }) => mcp_reply::filtered(filter(), kind, response, reply).await,
+        // A legacy stream that is resumed replays what was sent before, lists too.
+        (AppKind::Mcp, Demand::Always { .. }) if method == Method::Get => {
+            Ok(mcp_reply::replayed(filter(), response, reply))
+        }
         (AppKind::Mcp, Demand::Operation { .. } | Demand::Always { .. }) => {
-            Ok(mcp_reply::streamed(gw, app, caller, response, reply))
+            Ok(mcp_reply::streamed(&filter(), response, reply))
         }
         (AppKind::Http, _) => {
             let headers = vestibule_outbound::response_headers(response.headers());
@@ -99,15 +110,9 @@ pub(crate) async fn call(
     }
 }
 
-async fn filtered(
-    gw: &Arc<Gateway>,
-    app: &App,
-    caller: &Caller,
-    kind: ListKind,
-    response: Response<Incoming>,
-    reply: Reply,
-) -> Result<Reply, Stop> {
-    mcp_reply::filtered(gw, app, caller, kind, response, reply).await
+/// INVARIANT: the only place where a caller's request leaves. Without an open record it does not compile.
+async fn send(gw: &Gateway, access: Access, _: Opened, forward: Forward) -> Result<Response<Incoming>, Stop> {
+    Ok(gw.outbound.call(access, forward).await?)
 }
 
 /// The application's 401 is about the gateway's credential, not the caller's: passed on, it would send the caller to log
@@ -119,13 +124,11 @@ fn refuse_challenge(response: &Response<Incoming>) -> Result<(), Stop> {
     Ok(())
 }
 
-/// What a stop means for the record: whether the application may have acted.
-pub(crate) fn outcome_of(stop: &Stop) -> Outcome {
+/// What a stop means for the record. A call that was cut after it was forwarded may have been carried out.
+pub(crate) fn outcome_of(stop: &Stop, is_opened: bool) -> Outcome {
     match stop {
-        Stop::Denied(refusal) => match refusal.denial {
-            Denial::TokenRevoked | Denial::DelegationRevoked | Denial::AgentRevoked => Outcome::Cut,
-            _ => Outcome::Refused,
-        },
+        Stop::Denied(_) if is_opened => Outcome::Unknown,
+        Stop::Denied(_) => Outcome::Refused,
         Stop::Failed(fault) => match fault.kind {
             FaultKind::UpstreamUnreachable | FaultKind::UpstreamTimeout | FaultKind::UpstreamInvalid => {
                 Outcome::UpstreamFailed

@@ -30,7 +30,10 @@ pub(crate) async fn read(
     arrived: Arrived,
 ) -> Result<Attempt, Stop> {
     let mut headers = forwarded(&arrived.parts.headers);
-    session(gw, app, caller, &arrived.parts.headers, &mut headers)?;
+    // MCP 2026-07-28: sessions are gone; a server ignores `Mcp-Session-Id`, and so it goes no further.
+    if Era::of_headers(&arrived.parts.headers) == Era::Legacy {
+        session(gw, app, caller, &arrived.parts.headers, &mut headers)?;
+    }
     match arrived.parts.method {
         HttpMethod::POST => post(gw, app, surface, arrived, headers).await,
         HttpMethod::GET => bodiless(gw, app, arrived, headers, Method::Get),

@@ -102,7 +102,10 @@ pub(crate) fn stop(record: &mut Record, stop: &Stop) {
     record.denial = Some(stop.code().to_owned());
     match stop {
         Stop::Denied(refusal) => {
-            record.decision = Decision::Deny;
+            // A call that was permitted and then cut stays permitted.
+            if record.decision == Decision::Undecided {
+                record.decision = Decision::Deny;
+            }
             record.cause = Some(refusal.cause.clone()).filter(|cause| !cause.is_empty());
         }
         Stop::Failed(fault) => {

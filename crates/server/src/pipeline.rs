@@ -37,7 +37,7 @@ pub(crate) async fn handle(gw: Arc<Gateway>, request: Request<Incoming>, peer: S
         Ok(reply) => reply::stream(&gw, reply, entry).await,
         Err(stop) => {
             notes::stop(entry.record(), &stop);
-            let outcome = forward::outcome_of(&stop);
+            let outcome = forward::outcome_of(&stop, entry.is_opened());
             gw.metrics.stopped(&stop);
             match entry.close(outcome).await {
                 Ok(()) => edge::answer(&stop, &surface, id),
@@ -64,7 +64,7 @@ async fn pass(
             let permit = decide(gw, entry, &caller, &attempt)?; // the lock
             let access = gw.outbound.obtain(permit).await?; // door two
             let opened = entry.opened().await?;
-            forward::call(gw, &app, &caller, attempt, access, opened, slot).await
+            forward::call(gw, &app, &caller, attempt, access, forward::Going { opened, slot }).await
         })
         .await??;
     Ok(reply.under(passage))

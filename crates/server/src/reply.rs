@@ -28,6 +28,7 @@ use crate::{
     edge,
     forward::{Reply, ReplyBody},
     gateway::Gateway,
+    mcp_reply::EventFilter,
     notes,
     slots::{Held, Slot},
 };
@@ -52,6 +53,9 @@ pub(crate) async fn stream(gw: &Arc<Gateway>, reply: Reply, mut entry: Entry) ->
     };
     let body = match reply.body {
         ReplyBody::Streamed(body) if !body.is_end_stream() => Guarded::new(Source::Streamed(body), reply.passage, ends)
+            .until(reply.deadline)
+            .with((reply.slot, reply.held)),
+        ReplyBody::Filtered(body, filter) => Guarded::new(Source::Filtered(body, filter), reply.passage, ends)
             .until(reply.deadline)
             .with((reply.slot, reply.held)),
         ReplyBody::Streamed(_) => Guarded::new(Source::Whole(Full::default()), reply.passage, ends),
@@ -102,6 +106,7 @@ impl Drop for Ends {
 
 enum Source {
     Streamed(Incoming),
+    Filtered(Incoming, Box<EventFilter>),
     Whole(Full<Bytes>),
 }
 
@@ -109,13 +114,21 @@ impl Source {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         match self {
             Self::Streamed(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
+            Self::Filtered(body, filter) => Pin::new(body).poll_frame(cx).map(|frame| {
+                let frame = match frame? {
+                    Ok(frame) => frame,
+                    Err(error) => return Some(Err(error.into())),
+                };
+                let Ok(data) = frame.into_data() else { return Some(Ok(Frame::data(Bytes::new()))) };
+                Some(filter.push(&data).map(Frame::data).map_err(Into::into))
+            }),
             Self::Whole(body) => Pin::new(body).poll_frame(cx).map_err(|never| match never {}),
         }
     }
 
     fn is_end(&self) -> bool {
         match self {
-            Self::Streamed(body) => body.is_end_stream(),
+            Self::Streamed(body) | Self::Filtered(body, _) => body.is_end_stream(),
             Self::Whole(body) => body.is_end_stream(),
         }
     }
@@ -123,6 +136,8 @@ impl Source {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Streamed(body) => body.size_hint(),
+            // What is filtered gets shorter.
+            Self::Filtered(_, _) => SizeHint::default(),
             Self::Whole(body) => body.size_hint(),
         }
     }

@@ -140,6 +140,25 @@ async fn tiles_that_a_power_failure_took_are_written_again() {
 }
 
 #[tokio::test]
+async fn a_log_that_is_not_opened_is_not_touched() {
+    let rig = Rig::new(Mode::Batched);
+    let evidence = rig.open();
+    for _ in 0..300 {
+        evidence.begin(rig.record()).unwrap().close(Outcome::Refused).await.unwrap();
+    }
+    evidence.shutdown().await;
+    fs::remove_dir_all(rig.path().join("tile")).unwrap();
+    let path = rig.path().join("segments/00000001.jsonl");
+    let text = fs::read_to_string(&path).unwrap();
+    fs::write(&path, text.replacen("\"start\"", "\"stop\"", 1)).unwrap();
+    assert!(rig.try_open().is_err());
+    assert!(!rig.path().join("tile").exists(), "tiles of changed entries would hide which they are");
+    fs::write(&path, text).unwrap();
+    rig.open().shutdown().await;
+    rig.verify().unwrap();
+}
+
+#[tokio::test]
 async fn a_recovered_opening_is_that_of_the_attempt() {
     let (rig, id) = killed().await;
     rig.open().shutdown().await;

@@ -7,7 +7,7 @@ use vestibule_policy::{Catalog, Options, PolicySet, Problem, Severity};
 use crate::support::{app, decide, directory, file, load, operation, options, plain, sandboxes, try_load};
 
 fn refused(text: &str) -> Vec<Problem> {
-    try_load(text, &sandboxes()).expect_err(text)
+    try_load(text, &sandboxes()).unwrap_err()
 }
 
 /// The one problem, as text.
@@ -259,7 +259,7 @@ fn the_digest_names_everything_a_decision_depends_on() {
     let mut unpinned = sandboxes();
     unpinned[0].operations[0].pinned = false;
     for other in [
-        digest(&[a.clone()], &sandboxes(), "UTC"),
+        digest(std::slice::from_ref(&a), &sandboxes(), "UTC"),
         digest(&[a.clone(), b.clone()], &sandboxes(), "Europe/Berlin"),
         digest(&[a, b], &unpinned, "UTC"),
     ] {

@@ -1,5 +1,10 @@
 //! The lock from outside: what is loaded, decided, listed and explained.
-#![expect(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that cannot be set up has failed"
+)]
 
 mod cases;
 mod decide;

@@ -169,7 +169,7 @@ async fn test(files: Files, out: &Out) -> Outcome {
         for item in &results {
             let result = item.get("result").cloned().unwrap_or_default();
             let mark = if is_passed(&item) { "ok    " } else { "FAILED" };
-            out.line(&format!("{mark}  {}: {}  {}", text(item, "file"), text(&result, "name"), text(&result, "why")));
+            out.line(&format!("{mark}  {}: {}  {}", text(item, "file"), text(&result, "name"), text(&result, "cause")));
         }
         out.line(&format!("{passed} passed, {failed} failed"));
     }
@@ -187,13 +187,34 @@ impl Explain {
         });
         let explained_by = ask(&self.target, "explain", &body).await?;
         out.result(&explained_by, || explained(&explained_by));
-        if explained_by.get("allow") == Some(&Value::Bool(true)) { Ok(()) } else { Err(Failure::No) }
+        if text(&explained_by, "outcome") == "permit" { Ok(()) } else { Err(Failure::No) }
     }
 }
 
 /// An explanation for people.
 pub(super) fn explained(explanation: &Value) -> String {
-    serde_json::to_string_pretty(explanation).unwrap_or_default()
+    let mut lines = vec![format!("{}  {}", text(explanation, "outcome"), text(explanation, "operation"))];
+    for (label, key) in [("denial", "denial"), ("cause", "cause")] {
+        let said = text(explanation, key);
+        if !said.is_empty() {
+            lines.push(format!("  {label}: {said}"));
+        }
+    }
+    for subject in items(explanation, "subjects") {
+        lines.push(format!("  {}: {}", text(&subject, "subject"), text(&subject, "outcome")));
+        for (label, key) in [("decided by", "determining"), ("nearest", "nearest")] {
+            for policy in items(&subject, key) {
+                let place = format!("{}:{}", text(&policy, "file"), text(&policy, "line"));
+                lines.push(format!("    {label} {} {} ({place})", text(&policy, "effect"), text(&policy, "id")));
+                let reason = text(&policy, "reason");
+                if !reason.is_empty() {
+                    lines.push(format!("      reason: {reason}"));
+                }
+                lines.extend(items(&policy, "changes").map(|change| format!("      would have to change: {}", change.as_str().unwrap_or_default())));
+            }
+        }
+    }
+    lines.join("\n")
 }
 
 impl Applicable {
@@ -208,11 +229,22 @@ impl Applicable {
         }
         let rows: Vec<Vec<String>> = operations
             .iter()
-            .map(|operation| ["operation", "may_call", "when", "policies", "guard_rails"].map(|key| text(operation, key)).to_vec())
+            .map(|operation| {
+                let ids = |key: &str| items(operation, key).map(|policy| text(&policy, "id")).collect::<Vec<_>>().join(", ");
+                vec![text(operation, "operation"), text(operation, "may"), conditions(operation), ids("grants"), ids("guards")]
+            })
             .collect();
-        out.line(&table(&["operation", "may_call", "when", "policies", "guard_rails"], &rows));
+        out.line(&table(&["operation", "may", "when", "granted by", "guard rails"], &rows));
         Ok(())
     }
+}
+
+/// The conditions of the grants: one of them must hold.
+fn conditions(operation: &Value) -> String {
+    let grants = items(operation, "grants").map(|grant| {
+        items(&grant, "conditions").filter_map(|condition| condition.as_str().map(ToOwned::to_owned)).collect::<Vec<_>>().join(" && ")
+    });
+    grants.filter(|conditions| !conditions.is_empty()).collect::<Vec<_>>().join(" || ")
 }
 
 fn user(text: &str) -> Result<Value, Failure> {

@@ -146,7 +146,7 @@ async fn denied(stage: &mut Stage<'_>, agent: &Agent, admin: &AdminClient, mcp: 
     let why = admin.post("/admin/v1/policies/explain", &question).await?;
     stage.wire(&format!("vestibule policy explain --agent {id} --operation sandbox__delete_repo …"));
     stage.wire(&super::super::policy::explained(&why));
-    stage.check(why.get("allow") == Some(&json!(false)), "the operator learns which policy is missing");
+    stage.check(why.get("outcome") == Some(&json!("deny")), "the operator learns which policy is missing");
     Ok(())
 }
 
@@ -230,7 +230,7 @@ async fn record(stage: &mut Stage<'_>, admin: &AdminClient, id: &str) -> Outcome
     for item in &items {
         let text = |key: &str| item.get(key).and_then(Value::as_str).unwrap_or("-").to_owned();
         let what = if text("operation") == "-" { text("method") } else { text("operation") };
-        stage.wire(&format!("{:<16} {:<8} {:<26} {:<10} {}", what, text("decision"), text("denial"), text("outcome"), text("policies")));
+        stage.wire(&format!("{:<16} {:<8} {:<26} {:<10} {}", what, text("decision"), text("denial"), text("outcome"), policies(item)));
     }
     let has = |denial: &str| items.iter().any(|item| item.get("denial") == Some(&json!(denial)));
     stage.check(items.len() >= 6 && has("operation-not-permitted"), "what was denied is there, with its reason");
@@ -238,6 +238,11 @@ async fn record(stage: &mut Stage<'_>, admin: &AdminClient, id: &str) -> Outcome
     stage.wire(&format!("vestibule audit verify -> {}", verified.get("report").cloned().unwrap_or_default()));
     stage.check(verified.get("ok") == Some(&json!(true)), "the log verifies against its signed checkpoints");
     Ok(())
+}
+
+fn policies(item: &Value) -> String {
+    let policies = item.get("policies").and_then(Value::as_array).cloned().unwrap_or_default();
+    policies.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(", ")
 }
 
 /// The claims of a token, for showing. Nothing is verified here.

@@ -1,0 +1,74 @@
+use serde_json::json;
+use vestibule_testkit::{CallReply, Era, Http, Mcp, TestUpstream};
+
+use crate::gateway::{PERMIT_TESTERS, TestGateway, call, rpc};
+
+fn tools() -> Vec<serde_json::Value> {
+    vec![json!({ "name": "work", "inputSchema": { "type": "object", "properties": {} } })]
+}
+
+async fn modern(upstream: &TestUpstream) -> TestGateway {
+    let config = format!("apps: {{ app: {{ mcp: {{ url: '{}/mcp' }} }} }}", upstream.url());
+    TestGateway::start(&config, &[("all.cedar", PERMIT_TESTERS)]).await
+}
+
+#[tokio::test]
+async fn after_a_revocation_the_next_call_is_refused_and_the_upstream_sees_nothing() {
+    let upstream = TestUpstream::mcp(Mcp::new(Era::Legacy, tools())).await;
+    let gateway = modern(&upstream).await;
+    let token = gateway.token("a", "app").await;
+    let url = gateway.resource("app");
+    let opened = rpc(&url, &token, &json!({ "jsonrpc": "2.0", "id": 0, "method": "ping" })).await;
+    assert_ne!(opened.status, 401);
+    let before = upstream.requests().len();
+    gateway.revoke("agent", "a").await;
+    let refused = rpc(&url, &token, &call("work", json!({}))).await;
+    assert_eq!(refused.status, 401);
+    assert!(refused.header("www-authenticate").contains("invalid_token"));
+    assert_eq!(upstream.requests().len(), before);
+    let denied = gateway.attempts("denial=agent-revoked").await;
+    assert_eq!(denied.len(), 1);
+    assert_eq!(denied[0]["agent"], "a");
+    assert_eq!(denied[0]["outcome"], "refused");
+}
+
+#[tokio::test]
+async fn a_revocation_cuts_a_stream_that_is_running_and_survives_a_restart() {
+    let mcp = Mcp::new(Era::Modern, tools());
+    mcp.reply_with(CallReply::Stream(1000));
+    let upstream = TestUpstream::mcp(mcp).await;
+    let gateway = modern(&upstream).await;
+    let token = gateway.token("a", "app").await;
+    let url = gateway.resource("app");
+    upstream.hold();
+    let request = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {
+        "name": "work", "arguments": {}, "_meta": {
+            "io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {} } } });
+    let opening = Http::post(&url)
+        .bearer(&token)
+        .header("accept", "application/json, text/event-stream")
+        .header("mcp-protocol-version", "2026-07-28")
+        .header("mcp-method", "tools/call")
+        .header("mcp-name", "work")
+        .json(&request);
+    let opening = tokio::spawn(opening.open());
+    upstream.step();
+    let mut stream = opening.await.unwrap().unwrap();
+    assert!(stream.chunk().await.unwrap().is_some());
+    let report = gateway.revoke("agent", "a").await;
+    assert_eq!(report["cut"]["streams"], 1);
+    let end = loop {
+        match stream.chunk().await {
+            Ok(Some(_)) => {}
+            end => break end,
+        }
+    };
+    assert!(end.is_err(), "the stream was completed instead of cut");
+    upstream.wait_for_aborted(1).await;
+    let gateway = gateway.restart().await;
+    let resource = gateway.resource("app");
+    let again = rpc(&resource, &token, &call("work", json!({}))).await;
+    assert_eq!(again.status, 401);
+    assert_eq!(gateway.attempts("outcome=cut").await.len(), 1);
+    gateway.stop().await;
+}
