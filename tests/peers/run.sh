@@ -17,6 +17,7 @@ run=$work/run
 python=$work/venv/bin/python
 npm_bin=$work/npm/node_modules/.bin
 pids=()
+export PYTHONDONTWRITEBYTECODE=1
 
 main() {
   rm -rf "$run" && mkdir -m 700 "$run" && : >"$run/results" && : >"$run/tokens"

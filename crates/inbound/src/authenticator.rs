@@ -59,7 +59,7 @@ impl Authenticator {
     ///
     /// # Errors
     /// The refusal of the scheme that the credential belongs to; [`Denial::CredentialMissing`] when nothing is
-    /// presented, [`Denial::CredentialMalformed`] when no scheme takes what is presented.
+    /// presented, [`Denial::CredentialUnsupported`] when no scheme takes what is presented.
     pub fn authenticate(&self, presented: &Presented<'_>) -> Result<Caller, Refusal> {
         // RFC 9700 §4.3.2: URLs end up in logs and histories.
         if form_urlencoded::parse(presented.query.unwrap_or_default().as_bytes())
@@ -77,7 +77,7 @@ impl Authenticator {
             }
         }
         Err(match credential {
-            Some(_) => Refusal::new(Denial::CredentialMalformed, "no scheme takes what is presented"),
+            Some(_) => Refusal::new(Denial::CredentialUnsupported, "no scheme takes what is presented"),
             None => Denial::CredentialMissing.into(),
         })
     }

@@ -106,6 +106,9 @@ denials! {
     // ---- door one ------------------------------------------------------------------------------------------
     /// No credential at all.
     CredentialMissing, "credential-missing", Answer::Challenge(None), "a credential is needed";
+    /// A credential of a scheme that is not served here. RFC 6750 §3.1: a client that used another method gets the
+    /// challenge without an error code.
+    CredentialUnsupported, "credential-unsupported", Answer::Challenge(None), "this kind of credential is not accepted";
     /// More than one credential, or one that does not parse as any kind.
     CredentialMalformed, "credential-malformed", Answer::Status(400), "present exactly one well-formed credential";
     /// A token in the query string (RFC 9700 §2.1: not accepted).

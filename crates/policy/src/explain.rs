@@ -169,17 +169,15 @@ impl View<'_> {
     fn policy(&self, policy: &Statement, request: &Request) -> Result<PolicyExplanation, EngineError> {
         let mut conditions = Vec::new();
         let mut changes = Vec::new();
+        if policy.challenges {
+            changes.push(format!("the token would need {}", one_of(&self.scene.entry.operation.scopes)));
+        }
         for condition in policy.conditions()? {
             let is = engine::holds(&condition.expression, request, &self.scene.frame.entities);
             let met = is == Some(condition.must_be);
             match policy.effect {
-                Effect::Permit if !met => changes.extend(self.to_meet(condition, is)),
-                Effect::Forbid if met => {
-                    changes.push(format!(
-                        "`{}` is {}, and would have to be {}",
-                        condition.text, condition.must_be, !condition.must_be
-                    ));
-                }
+                Effect::Permit if !met => changes.extend(self.change(condition, is, condition.must_be)),
+                Effect::Forbid if met => changes.extend(self.change(condition, is, !condition.must_be)),
                 Effect::Permit | Effect::Forbid => {}
             }
             conditions.push(ConditionExplanation {
@@ -200,36 +198,38 @@ impl View<'_> {
         })
     }
 
-    /// What would have to change for an unmet condition of a permit.
-    fn to_meet(&self, condition: &Condition, is: Option<bool>) -> Vec<String> {
-        let lacking = claims(&condition.syntax)
-            .into_iter()
-            .filter(|claim| self.scene.frame.subjects.claim(claim).is_none());
-        let mut changes: Vec<String> = lacking.map(|claim| self.lacking(&claim)).collect();
-        changes.dedup();
-        if changes.is_empty() {
-            changes.push(match is {
-                Some(is) => {
-                    format!("`{}` is {is}, and would have to be {}", condition.text, condition.must_be)
-                }
-                None => format!("`{}` would have to be {}", condition.text, condition.must_be),
-            });
+    /// What would have to change for a condition to be as `wanted`: a claim that the token lacks, or the condition.
+    fn change(&self, condition: &Condition, is: Option<bool>, wanted: bool) -> Vec<String> {
+        let lacks = |claim: &String| self.scene.frame.subjects.claim(claim).is_none();
+        let lacking: Vec<String> = claims(&condition.syntax)
+            .iter()
+            .filter(|claim| lacks(claim))
+            .map(|claim| self.lacking(claim))
+            .collect();
+        if !lacking.is_empty() {
+            return lacking;
         }
-        changes
+        vec![match is {
+            Some(is) => format!("`{}` is {is}, and would have to be {wanted}", condition.text),
+            None => format!("`{}` would have to be {wanted}", condition.text),
+        }]
     }
 
     fn lacking(&self, claim: &str) -> String {
-        match self.claim_scopes.and_then(|scopes| scopes.get(claim)).filter(|scopes| !scopes.is_empty()) {
+        let scopes =
+            self.claim_scopes.and_then(|scopes| scopes.get(claim)).filter(|scopes| !scopes.is_empty());
+        match scopes {
             Some(scopes) => {
-                let scopes: Vec<String> = scopes.iter().map(|scope| format!("`{scope}`")).collect();
-                format!(
-                    "the token lacks the claim `{claim}`, which the scope {} releases",
-                    scopes.join(" or ")
-                )
+                format!("the token lacks the claim `{claim}`, which comes with {}", one_of(scopes))
             }
             None => format!("the token lacks the claim `{claim}`"),
         }
     }
+}
+
+fn one_of(scopes: &BTreeSet<String>) -> String {
+    let names: Vec<String> = scopes.iter().map(|scope| format!("`{scope}`")).collect();
+    format!("the scope {}", names.join(" or "))
 }
 
 /// `permit` or `forbid`.

@@ -222,6 +222,9 @@ pub(crate) fn is_listed(
 }
 
 /// The first argument that the operation does not declare, if it does not welcome such.
+///
+/// Only the arguments themselves are looked at. Members of an argument that is an object matter to policies only where
+/// its value is compared as a whole, and there an undeclared one is refused when the value is converted.
 pub(crate) fn undeclared(entry: &Entry, arguments: &Json) -> Option<Refusal> {
     let Some(members) = arguments.as_object() else {
         let mut refusal = Refusal::new(Denial::ArgumentInexact, "the arguments are not an object");

@@ -27,8 +27,9 @@ pub struct Attempt<'a> {
     pub arguments: &'a Json,
 }
 
-/// How many (caller, operation) pairs, slices and lists are remembered.
-const REMEMBERED: usize = 16_384;
+/// How many pairs of caller and operation are remembered, at up to 10 KiB each; four times as many slices, which are
+/// small, and a quarter as many lists, which are not.
+const REMEMBERED: usize = 4096;
 
 /// The lock: decides every attempt by the policies in use and the agents that are registered.
 ///
@@ -146,15 +147,15 @@ pub(crate) struct Snapshot {
 }
 
 impl Snapshot {
-    /// Remembers about `capacity` of each kind of thing derived.
+    /// `capacity` as for [`REMEMBERED`].
     pub(crate) fn new(policies: Arc<PolicySet>, directory: Arc<Directory>, capacity: usize) -> Self {
         Self {
             policies,
             directory,
-            slices: Cache::new(capacity),
-            shared: Cache::new(capacity),
+            slices: Cache::new(capacity * 4),
+            shared: Cache::new(capacity * 4),
             frames: Cache::new(capacity),
-            lists: Cache::new(capacity),
+            lists: Cache::new(capacity / 4),
         }
     }
 

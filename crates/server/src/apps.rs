@@ -2,7 +2,7 @@
 //! accepted as first seen, kept in the store, and read again from time to time.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
     time::Duration,
 };
@@ -23,13 +23,43 @@ const DISCOVERY_MAX_BYTES: usize = 16 << 20;
 /// Longest single step of a discovery.
 const DISCOVERY_STEP_MAX: Duration = Duration::from_secs(10);
 
+/// The operations of one application, found by name.
+#[derive(Debug)]
+pub struct Operations {
+    all: Vec<Operation>,
+    by_name: HashMap<Arc<str>, usize>,
+    /// The scopes that any of them asks for, in order, separated by spaces.
+    scopes: String,
+}
+
+impl Operations {
+    fn new(all: Vec<Operation>) -> Self {
+        let by_name = all.iter().enumerate().map(|(at, operation)| (Arc::clone(&operation.name), at)).collect();
+        let scopes: BTreeSet<&str> =
+            all.iter().flat_map(|operation| operation.scopes.iter().map(String::as_str)).collect();
+        let scopes = scopes.into_iter().collect::<Vec<_>>().join(" ");
+        Self { all, by_name, scopes }
+    }
+
+    /// All of them.
+    #[must_use]
+    pub fn all(&self) -> &[Operation] {
+        &self.all
+    }
+
+    /// The one of that name.
+    pub(crate) fn get(&self, name: &str) -> Option<&Operation> {
+        self.by_name.get(name).and_then(|at| self.all.get(*at))
+    }
+}
+
 /// One protected application.
 #[derive(Debug)]
 pub(crate) struct App {
     settings: AppSettings,
     resource: String,
     metadata_url: String,
-    operations: ArcSwapOption<Vec<Operation>>,
+    operations: ArcSwapOption<Operations>,
     /// Asks for its operations to be read again soon.
     stale: Notify,
 }
@@ -40,7 +70,11 @@ impl App {
         let path = resource.strip_prefix(public_url).unwrap_or_default();
         // RFC 9728 §3.1: the well-known part goes between host and path.
         let metadata_url = format!("{public_url}/.well-known/oauth-protected-resource{path}");
-        let operations = ArcSwapOption::from_pointee(settings.routes.as_ref().map(|routes| routes.operations()));
+        for warning in settings.routes.iter().flat_map(|routes| routes.warnings()) {
+            tracing::warn!(app = %settings.id, warning, "an operation is left out");
+        }
+        let operations = settings.routes.as_ref().map(|routes| Operations::new(routes.operations()));
+        let operations = ArcSwapOption::from_pointee(operations);
         Self { settings, resource, metadata_url, operations, stale: Notify::new() }
     }
 
@@ -67,30 +101,13 @@ impl App {
     }
 
     /// Its operations, once they are known.
-    pub(crate) fn operations(&self) -> Option<Arc<Vec<Operation>>> {
+    pub(crate) fn operations(&self) -> Option<Arc<Operations>> {
         self.operations.load_full()
     }
 
     /// The scopes that any of its operations asks for, in order, separated by spaces.
     pub(crate) fn scopes(&self) -> String {
-        let operations = self.operations();
-        let scopes: BTreeSet<&str> = operations
-            .iter()
-            .flat_map(|operations| operations.iter())
-            .flat_map(|operation| operation.scopes.iter().map(String::as_str))
-            .collect();
-        scopes.into_iter().collect::<Vec<_>>().join(" ")
-    }
-
-    /// The JSON Schema of one of its operations.
-    pub(crate) fn schema(&self, operation: &str) -> Option<serde_json::Value> {
-        let operations = self.operations()?;
-        operations.iter().find(|one| &*one.name == operation).map(|one| one.input_schema.clone())
-    }
-
-    /// Whether it has an operation of that name.
-    pub(crate) fn knows(&self, operation: &str) -> bool {
-        self.operations().is_some_and(|operations| operations.iter().any(|one| &*one.name == operation))
+        self.operations().map(|operations| operations.scopes.clone()).unwrap_or_default()
     }
 
     /// Somebody asked for an operation that is not known: it may be new.
@@ -114,7 +131,12 @@ impl App {
         let mut reply: Option<Reply> = None;
         loop {
             match discovery.next(reply.take()) {
-                Step::Done(operations) => return Ok(operations),
+                Step::Done(operations) => {
+                    for warning in discovery.warnings() {
+                        tracing::warn!(app = %self.id(), warning, "an operation is left out");
+                    }
+                    return Ok(operations);
+                }
                 Step::Failed(reason) => return Err(reason),
                 Step::Send(request) => {
                     let access = outbound.obtain_own(self.id()).await.map_err(|fault| fault.to_string())?;
@@ -173,7 +195,7 @@ impl Apps {
     /// The operations of all applications that are known, for the policies to be checked against.
     pub(crate) fn catalog(&self) -> Catalog {
         let known = |app: &Arc<App>| {
-            let operations = app.operations().map(|operations| operations.as_ref().clone()).unwrap_or_default();
+            let operations = app.operations().map(|operations| operations.all().to_vec()).unwrap_or_default();
             AppOperations { app: app.id().clone(), kind: app.kind(), operations }
         };
         self.iter().map(known).collect()
@@ -184,7 +206,7 @@ impl Apps {
         for app in self.iter().filter(|app| app.kind() == AppKind::Mcp) {
             if let Some(record) = store.get(Kind::Operations, app.id().as_str()).await? {
                 let operations: Vec<Operation> = record.decode()?;
-                app.operations.store(Some(Arc::new(app.reviewed(operations))));
+                app.operations.store(Some(Arc::new(Operations::new(app.reviewed(operations)))));
             }
         }
         Ok(())
@@ -194,12 +216,12 @@ impl Apps {
     pub(crate) async fn refresh(app: &App, outbound: &Outbound, store: &dyn Store) -> Result<bool, String> {
         let found = app.discover(outbound).await?;
         let reviewed = app.reviewed(found.clone());
-        if app.operations().is_some_and(|known| *known == reviewed) {
+        if app.operations().is_some_and(|known| *known.all() == *reviewed) {
             return Ok(false);
         }
         let put = Put::new(Kind::Operations, app.id().as_str(), &found).map_err(|error| error.to_string())?;
         store.commit(vec![Op::Put(put)]).await.map_err(|error| error.to_string())?;
-        app.operations.store(Some(Arc::new(reviewed)));
+        app.operations.store(Some(Arc::new(Operations::new(reviewed))));
         Ok(true)
     }
 }

@@ -8,11 +8,14 @@ use vestibule_evidence::{Record, RecordKind};
 use vestibule_inbound::Caller;
 use vestibule_mcp::ListKind;
 use vestibule_model::{
-    AppId, AppKind, AttemptId, Denial, Method, OperationId, Refusal, Stop, Timestamp, TraceId, json::Json,
+    AppId, AppKind, AttemptId, Denial, Fault, FaultKind, Method, OperationId, Refusal, Stop, Timestamp, TraceId,
+    json::Json,
 };
 
 use crate::{
-    apps::App, body::StreamedDigest, config::RecordConfig, edge::Surface, forward::Outgoing, gateway::Gateway, http_arrival, mcp_arrival,
+    apps::App,
+    body::{self, StreamedDigest},
+    config::RecordConfig, edge::Surface, forward::Outgoing, gateway::Gateway, http_arrival, mcp_arrival,
 };
 
 /// A request to an application, before anything is known about who sent it.
@@ -21,7 +24,10 @@ pub(crate) struct Arrival {
     at: Timestamp,
     peer: SocketAddr,
     parts: Parts,
-    body: Incoming,
+    /// None once it is being read.
+    body: Option<Incoming>,
+    /// Some of it may still be on the connection.
+    is_partly_read: bool,
 }
 
 /// What a caller asks for, out of the one parse of its request.
@@ -51,7 +57,7 @@ impl Arrival {
     pub(crate) fn new(gw: &Gateway, request: Request<Incoming>, peer: SocketAddr) -> Self {
         let (parts, body) = request.into_parts();
         let at = gw.clock.now();
-        Self { id: AttemptId::new(at, &*gw.entropy), at, peer, parts, body }
+        Self { id: AttemptId::new(at, &*gw.entropy), at, peer, parts, body: Some(body), is_partly_read: false }
     }
 
     pub(crate) fn id(&self) -> AttemptId {
@@ -85,9 +91,7 @@ impl Arrival {
     pub(crate) fn app(&self, gw: &Gateway, surface: &mut Surface) -> Result<Arc<App>, Stop> {
         let (id, rest) = split(self.parts.uri.path()).ok_or(Denial::AppUnknown)?;
         let app = gw.apps.get(id).ok_or(Denial::AppUnknown)?;
-        surface.kind = Some(app.kind());
-        surface.metadata_url = Some(app.metadata_url().to_owned());
-        surface.scopes = app.scopes();
+        surface.app = Some(Arc::clone(&app));
         gw.names.check(&self.parts.uri, self.headers())?;
         if Method::parse(self.parts.method.as_str()).is_none() || self.headers().contains_key(header::UPGRADE) {
             return Err(Denial::MethodNotAllowed.into());
@@ -98,27 +102,43 @@ impl Arrival {
         }
     }
 
+    /// Whether the connection can carry another request after a refusal: what is left of the body has been read away.
+    pub(crate) async fn is_drained(&mut self) -> bool {
+        match self.body.take() {
+            Some(body) => body::discard(body).await,
+            None => !self.is_partly_read,
+        }
+    }
+
     /// Reads the request: the decision, the forwarded bytes and the record come from this parse.
     pub(crate) async fn attempt(
-        self,
+        &mut self,
         gw: &Gateway,
         app: &App,
         caller: &Caller,
         surface: &mut Surface,
     ) -> Result<Attempt, Stop> {
-        let Self { peer, parts, body, .. } = self;
-        let arrived = Arrived { peer, parts, body };
-        match app.kind() {
+        let fault = || Fault::new(FaultKind::Internal, "the body of a request is read once");
+        let body = self.body.take().ok_or_else(fault)?;
+        let arrived = Arrived { peer: self.peer, parts: &self.parts, body };
+        self.is_partly_read = true;
+        let attempt = match app.kind() {
             AppKind::Mcp => mcp_arrival::read(gw, app, caller, surface, arrived).await,
             AppKind::Http => http_arrival::read(gw, app, arrived).await,
-        }
+        };
+        self.is_partly_read = match &attempt {
+            Ok(attempt) => attempt.streamed.is_some(),
+            Err(Stop::Denied(refusal)) => body::is_broken_off(refusal.denial),
+            Err(Stop::Failed(_)) => true,
+        };
+        attempt
     }
 }
 
 /// The parts of a request whose caller is known.
-pub(crate) struct Arrived {
+pub(crate) struct Arrived<'a> {
     pub(crate) peer: SocketAddr,
-    pub(crate) parts: Parts,
+    pub(crate) parts: &'a Parts,
     pub(crate) body: Incoming,
 }
 

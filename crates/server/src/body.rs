@@ -16,6 +16,11 @@ use vestibule_model::{Denial, Digest, Refusal};
 
 use crate::{config::LimitsConfig, slots::Held};
 
+/// Most bytes of a refused request that are read away.
+const DISCARDED_MAX_BYTES: usize = 256 << 10;
+/// And how long that may take.
+const DISCARDED_WITHIN: Duration = Duration::from_secs(1);
+
 /// Reads a whole body. What is too large is refused before it is read, where its length is announced.
 pub(crate) async fn read(body: Incoming, limits: &LimitsConfig, held: &mut Held) -> Result<Bytes, Refusal> {
     let within = Duration::from_secs(limits.body_read_seconds);
@@ -51,6 +56,25 @@ async fn collect(mut body: Incoming, max: usize, held: &mut Held) -> Result<Byte
         }
     }
     Ok(first.unwrap_or_else(|| rest.freeze()))
+}
+
+/// Whether a body that was refused so was not read to its end.
+pub(crate) fn is_broken_off(denial: Denial) -> bool {
+    matches!(denial, Denial::BodyTooLarge | Denial::BodyTooSlow | Denial::BytesInFlightExceeded)
+}
+
+/// Reads the rest of a refused request away, so that its connection can carry the next one. False when it is too large
+/// or too slow for that.
+pub(crate) async fn discard(mut body: Incoming) -> bool {
+    let all = async {
+        let mut left = DISCARDED_MAX_BYTES;
+        while let Some(frame) = body.frame().await {
+            let size = frame.ok()?.into_data().map_or(0, |data| data.len());
+            left = left.checked_sub(size)?;
+        }
+        Some(())
+    };
+    matches!(tokio::time::timeout(DISCARDED_WITHIN, all).await, Ok(Some(())))
 }
 
 /// The digest of a body that streams through, once it is complete.

@@ -75,7 +75,10 @@ fn public(document: &Value) -> Response<Body> {
     response
 }
 
+/// Nothing here has a body to be read, so a request that brings one ends its connection.
 fn refuse(gw: &Gateway, denial: Denial) -> Response<Body> {
     let id = AttemptId::new(gw.clock.now(), &*gw.entropy);
-    edge::answer(&Stop::from(denial), &Surface::default(), id)
+    let mut response = edge::answer(&Stop::from(denial), &Surface::default(), id);
+    edge::closing(&mut response);
+    response
 }

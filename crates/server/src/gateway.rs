@@ -15,14 +15,14 @@ use vestibule_evidence::{Evidence, EvidenceConfig, LogKey, Mode};
 use vestibule_inbound::{Authenticator, HopTokens};
 use vestibule_issuer::{Backing, Issuer, IssuerConfig, Keys, Registry};
 use vestibule_mcp::SessionSeal;
-use vestibule_model::{AppId, AppKind, Clock, Entropy, Operation};
+use vestibule_model::{AppId, AppKind, Clock, Entropy};
 use vestibule_outbound::{Outbound, Secrets, UpstreamConfig};
 use vestibule_policy::Lock;
 use vestibule_store::{Follower, SqliteStore, Store};
 
 use crate::{
     admin,
-    apps::Apps,
+    apps::{Apps, Operations},
     config::{EvidenceMode, Settings},
     data,
     listener::{Handler, Listener},
@@ -178,7 +178,7 @@ impl Running {
 
     /// The operations of an application, once they are known.
     #[must_use]
-    pub fn operations(&self, id: &AppId) -> Option<Arc<Vec<Operation>>> {
+    pub fn operations(&self, id: &AppId) -> Option<Arc<Operations>> {
         self.gateway.apps.get(id.as_str())?.operations()
     }
 

@@ -18,7 +18,7 @@ use crate::{
     http_app::{BodyRule, Match, forwardable_request, is_json},
 };
 
-pub(crate) async fn read(gw: &Gateway, app: &App, arrived: Arrived) -> Result<Attempt, Stop> {
+pub(crate) async fn read(gw: &Gateway, app: &App, arrived: Arrived<'_>) -> Result<Attempt, Stop> {
     let Arrived { peer, parts, body } = arrived;
     let method = Method::parse(parts.method.as_str()).ok_or(Denial::MethodNotAllowed)?;
     let path = split(parts.uri.path()).map(|(_, rest)| rest).unwrap_or_default();

@@ -33,5 +33,6 @@ mod stall;
 mod tls;
 mod token_endpoint;
 
+pub use apps::Operations;
 pub use gateway::{Running, StartError, Surroundings};
 pub use policies::PolicyStatus;

@@ -27,7 +27,7 @@ pub(crate) async fn read(
     app: &App,
     caller: &Caller,
     surface: &mut Surface,
-    arrived: Arrived,
+    arrived: Arrived<'_>,
 ) -> Result<Attempt, Stop> {
     let mut headers = forwarded(&arrived.parts.headers);
     // MCP 2026-07-28: sessions are gone; a server ignores `Mcp-Session-Id`, and so it goes no further.
@@ -46,7 +46,7 @@ async fn post(
     gw: &Gateway,
     app: &App,
     surface: &mut Surface,
-    arrived: Arrived,
+    arrived: Arrived<'_>,
     headers: HeaderMap,
 ) -> Result<Attempt, Stop> {
     let limits = &gw.settings.limits;
@@ -60,14 +60,16 @@ async fn post(
     let era = Era::of(&frame, &arrived.parts.headers);
     surface.asked = Asked::of(era, &frame);
     let wanted = vestibule_mcp::demand(&frame);
-    let schema = match &wanted {
-        Ok(Wanted::Operation { name, .. }) => app.schema(name),
-        Ok(Wanted::Always { .. } | Wanted::List { .. }) | Err(_) => None,
+    let operations = app.operations();
+    let operation = match (&wanted, &operations) {
+        (Ok(Wanted::Operation { name, .. }), Some(operations)) => operations.get(name),
+        (_, _) => None,
     };
-    mcp_headers::check(&frame, era, &arrived.parts.headers, schema.as_ref())?;
+    let schema = operation.map(|operation| &operation.input_schema);
+    mcp_headers::check(&frame, era, &arrived.parts.headers, schema)?;
     let demand = match wanted? {
         Wanted::Operation { name, arguments, .. } => {
-            if !app.knows(&name) {
+            if operation.is_none() {
                 app.suspect();
             }
             Demand::Operation { operation: OperationId::new(app.id().clone(), &name), arguments }
@@ -86,7 +88,7 @@ async fn post(
 fn bodiless(
     gw: &Gateway,
     app: &App,
-    arrived: Arrived,
+    arrived: Arrived<'_>,
     headers: HeaderMap,
     method: Method,
 ) -> Result<Attempt, Stop> {

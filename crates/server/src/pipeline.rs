@@ -25,24 +25,26 @@ use crate::{
 
 /// One request of an agent to an application.
 pub(crate) async fn handle(gw: Arc<Gateway>, request: Request<Incoming>, peer: SocketAddr) -> Response<Body> {
-    let arrival = Arrival::new(&gw, request, peer);
+    let mut arrival = Arrival::new(&gw, request, peer);
     let mut entry = match gw.evidence.begin(arrival.record(&gw)) {
         Ok(entry) => entry,
         // What cannot be recorded is refused.
         Err(fault) => return edge::answer(&Stop::Failed(fault), &Surface::default(), arrival.id()),
     };
     let (id, mut surface) = (entry.id(), Surface::default());
-    match pass(&gw, &mut entry, &mut surface, arrival).await {
+    match pass(&gw, &mut entry, &mut surface, &mut arrival).await {
         // The record is closed with the last byte of the reply.
         Ok(reply) => reply::stream(&gw, reply, entry).await,
         Err(stop) => {
             notes::stop(entry.record(), &stop);
             let outcome = forward::outcome_of(&stop, entry.is_opened());
             gw.metrics.stopped(&stop);
-            match entry.close(outcome).await {
-                Ok(()) => edge::answer(&stop, &surface, id),
-                Err(fault) => edge::answer(&Stop::Failed(fault), &surface, id),
+            let stop = entry.close(outcome).await.map_or_else(Stop::Failed, |()| stop);
+            let mut response = edge::answer(&stop, &surface, id);
+            if !arrival.is_drained().await {
+                edge::closing(&mut response);
             }
+            response
         }
     }
 }
@@ -51,11 +53,11 @@ async fn pass(
     gw: &Arc<Gateway>,
     entry: &mut Entry,
     surface: &mut Surface,
-    arrival: Arrival,
+    arrival: &mut Arrival,
 ) -> Result<Reply, Stop> {
     let app = arrival.app(gw, surface)?;
     entry.record().app = Some(app.id().clone());
-    let caller = authenticate(gw, entry, &arrival, app.resource())?; // door one
+    let caller = authenticate(gw, entry, arrival, app.resource())?; // door one
     let passage = gw.containment.admit(&notes::path(&caller))?; // registered first, then checked
     let reply = passage
         .guard(async {

@@ -90,6 +90,7 @@ fn note(record: &mut Record, token: &Minted, issuer: &str) {
 async fn form(gw: &Gateway, headers: &HeaderMap, body: Incoming) -> Result<Vec<(String, String)>, Stop> {
     let found = arrival::media_type(headers);
     if found.as_deref() != Some(FORM) {
+        body::discard(body).await;
         return Err(arrival::unsupported(found.as_deref(), FORM));
     }
     let mut held = gw.bytes.hold();

@@ -102,14 +102,27 @@ fn a_missing_claim_is_explained_by_the_scope_that_releases_it() {
     let claim_scopes = ClaimScopes::from([("department".to_owned(), ["profile".to_owned()].into())]);
     let hypothesis = suppose("a", "sandbox__stream_progress", "{}");
     let explained = lock().explain(&hypothesis, Some(&claim_scopes)).unwrap();
-    assert!(
-        explained.subjects[0].nearest[0].changes.contains(
-            &"the token lacks the claim `department`, which the scope `profile` releases".to_owned()
-        )
-    );
+    assert!(explained.subjects[0].nearest[0].changes.contains(
+        &"the token lacks the claim `department`, which comes with the scope `profile`".to_owned()
+    ));
     let mut with = hypothesis;
     with.claims.insert("department".to_owned(), ["platform".to_owned()].into());
     assert_eq!(explain(&with).outcome, Outcome::Permit);
+}
+
+#[test]
+fn a_missing_scope_is_explained_by_the_scopes_that_would_do() {
+    let mut catalog = sandboxes();
+    catalog[0].operations[0].scopes = ["repo".to_owned(), "repo:read".to_owned()].into();
+    let policies = "@id(\"p\") permit (principal, action, resource);
+        @id(\"s\") @challenge(\"insufficient_scope\") forbid (principal, action, resource) unless { context.token.scopes.containsAny(resource.scopes) };";
+    let lock = Lock::new(Some(load(policies, &catalog)), directory(&[("a", &[], 0)]));
+    let explained = lock.explain(&suppose("a", "sandbox__list_repos", "{}"), None).unwrap();
+    assert_eq!(explained.denial, Some("scope-insufficient"));
+    assert_eq!(
+        explained.subjects[0].determining[0].changes[0],
+        "the token would need the scope `repo` or `repo:read`"
+    );
 }
 
 #[test]

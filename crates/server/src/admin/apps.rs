@@ -14,7 +14,7 @@ pub(super) async fn show(State(gw): Gw, Path(id): Path<String>) -> Answer {
     let app = known(&gw, &id)?;
     let mut shown = summary(&app);
     if let Some(members) = shown.as_object_mut() {
-        members.insert("operations".to_owned(), json!(app.operations().map(|operations| operations.as_ref().clone())));
+        members.insert("operations".to_owned(), json!(app.operations().map(|operations| operations.all().to_vec())));
         members.insert("access".to_owned(), json!(app.settings().access));
         members.insert("metadata".to_owned(), json!(app.metadata_url()));
     }
@@ -33,7 +33,7 @@ pub(super) async fn test(State(gw): Gw, Path(id): Path<String>) -> Answer {
                 if is_new {
                     gw.refresh_policies();
                 }
-                let count = app.operations().map_or(0, |operations| operations.len());
+                let count = app.operations().map_or(0, |operations| operations.all().len());
                 json!({ "name": "operations", "ok": true, "detail": format!("{count} operations read") })
             }
             Err(cause) => json!({ "name": "operations", "ok": false, "detail": cause }),
@@ -55,6 +55,6 @@ fn summary(app: &App) -> Value {
         "url": app.resource(),
         "upstream": app.settings().url.as_str(),
         "ready": app.operations().is_some(),
-        "operation_count": app.operations().map_or(0, |operations| operations.len()),
+        "operation_count": app.operations().map_or(0, |operations| operations.all().len()),
     })
 }

@@ -20,7 +20,7 @@ pub(super) async fn policy(running: &Running, dir: &Path, id: &AppId, permit_all
     if permit_all {
         out.say(&format!("vestibule: every agent of the group `{GROUP}` may do everything that `{id}` offers"));
     }
-    let text = text(id, &operations, permit_all);
+    let text = text(id, operations.all(), permit_all);
     secret_file::create(&path, || text.into_bytes())
         .map_err(|error| Failure::Broken(format!("cannot write `{}`: {error}", path.display())))?;
     running.reload().await;

@@ -5,15 +5,16 @@ use super::Surface;
 
 /// RFC 6750 §3 and RFC 9728 §5.1: what to present, and where to learn how. A 401 or 403 without it stops real clients.
 pub(super) fn put(stop: &Stop, surface: &Surface, headers: &mut HeaderMap) {
-    let (Stop::Denied(refusal), Some(metadata)) = (stop, &surface.metadata_url) else { return };
-    let mut parts = vec![format!("resource_metadata=\"{metadata}\"")];
+    let (Stop::Denied(refusal), Some(app)) = (stop, &surface.app) else { return };
+    let mut parts = vec![format!("resource_metadata=\"{}\"", app.metadata_url())];
     match refusal.denial.answer() {
         Answer::Challenge(error) => {
             if let Some(error) = error {
                 parts.push(format!("error=\"{error}\", error_description=\"{}\"", refusal.denial.sentence()));
             }
-            if !surface.scopes.is_empty() {
-                parts.push(format!("scope=\"{}\"", surface.scopes));
+            let scopes = app.scopes();
+            if !scopes.is_empty() {
+                parts.push(format!("scope=\"{scopes}\""));
             }
         }
         // RFC 6750 §3.1: the scope necessary to access the resource.

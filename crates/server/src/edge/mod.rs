@@ -7,20 +7,20 @@ mod jsonrpc_error;
 pub(crate) mod oauth_error;
 mod problem;
 
+use std::sync::Arc;
+
 use axum::body::Body;
 use http::{HeaderValue, Response, header};
 use vestibule_mcp::Asked;
-use vestibule_model::{Answer, AppKind, AttemptId, Stop};
+use vestibule_model::{Answer, AttemptId, Stop};
+
+use crate::apps::App;
 
 /// What is known about a request at the moment it stops. Filled as it becomes known.
 #[derive(Debug, Default)]
 pub(crate) struct Surface {
-    /// The application's kind, once the application is found.
-    pub(crate) kind: Option<AppKind>,
-    /// Where the application's protected resource metadata is (RFC 9728).
-    pub(crate) metadata_url: Option<String>,
-    /// The scopes that a first token should ask for.
-    pub(crate) scopes: String,
+    /// The application, once it is found: a challenge names its metadata (RFC 9728) and its scopes.
+    pub(crate) app: Option<Arc<App>>,
     /// The JSON-RPC request, once parsed; none for a message that gets no answer.
     pub(crate) asked: Option<Asked>,
 }
@@ -49,6 +49,12 @@ pub(crate) fn request_id(response: &mut Response<Body>, attempt: AttemptId) {
     if let Ok(value) = HeaderValue::from_str(&attempt.to_string()) {
         response.headers_mut().insert("x-request-id", value);
     }
+}
+
+/// Says that the connection ends with this answer (RFC 9112 §9.6). Without it a client would send its next request into
+/// a connection that is being closed.
+pub(crate) fn closing(response: &mut Response<Body>) {
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
 }
 
 /// A credential that is missing, bad or too small is told in HTTP, where clients look for the challenge.
