@@ -172,7 +172,8 @@ apps:
       url: {upstream}
       access: {{ static: {{ bearer: {{ token: {{ file: application.secret }} }} }} }}
       operations:
-        add_report: {{ route: "POST {path}", effect: write, body: {body} }}
+        routes:
+          add_report: {{ route: "POST {path}", effect: write, body: {{ json: {body} }} }}
 "#,
         Workload::ToolsCall.path()
     )

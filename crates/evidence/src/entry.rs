@@ -37,14 +37,15 @@ enum Stage {
 #[derive(Debug)]
 pub struct Entry {
     evidence: Evidence,
-    record: Record,
+    /// Boxed: an entry is handed on several times, and a record is large.
+    record: Box<Record>,
     places: OwnedSemaphorePermit,
     stage: Stage,
 }
 
 impl Entry {
     pub(crate) fn new(evidence: Evidence, record: Record, places: OwnedSemaphorePermit) -> Self {
-        Self { evidence, record, places, stage: Stage::Begun }
+        Self { evidence, record: Box::new(record), places, stage: Stage::Begun }
     }
 
     /// The attempt's identifier.
@@ -101,7 +102,7 @@ impl Entry {
         self.write(&mut lines, EntryKind::Closed, Some(outcome))?;
         let durable = self.submit(lines, if is_begun { 2 } else { 1 })?;
         self.evidence.show(|| Attempt {
-            record: self.record.clone(),
+            record: (*self.record).clone(),
             state: State::Closed,
             outcome: Some(outcome),
         });

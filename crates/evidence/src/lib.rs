@@ -43,5 +43,5 @@ pub use record::{
     ARGUMENTS_MAX_BYTES, ChainLink, Decision, Durations, LIST_MAX, Outcome, Record, RecordKind,
     TEXT_MAX_BYTES,
 };
-pub use search::{Filter, get, search};
+pub use search::{Filter, get, newest, search};
 pub use verify::{VerifyReport, verify};

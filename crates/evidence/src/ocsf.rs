@@ -342,7 +342,7 @@ mod tests {
         for (kind, class) in
             [(RecordKind::Call, 6003), (RecordKind::TokenRequest, 3002), (RecordKind::Administration, 3004)]
         {
-            let record = Record::new(kind, id, now, TraceId::random(&entropy));
+            let record = Record::new(kind, id, now, TraceId::of(id));
             for (entry, outcome) in [
                 (EntryKind::Opened, None),
                 (EntryKind::Closed, Some(Outcome::Refused)),

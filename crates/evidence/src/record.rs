@@ -273,7 +273,7 @@ mod tests {
         let entropy = SeededEntropy::new(1);
         let at = Timestamp::from_millis(0);
         let id = AttemptId::new(at, &entropy);
-        let mut record = Record::new(RecordKind::Call, id, at, TraceId::random(&entropy));
+        let mut record = Record::new(RecordKind::Call, id, at, TraceId::of(id));
         record.cause = Some("é".repeat(400));
         record.operation = Some("short".to_owned());
         record.policies = (0..70).map(|n| format!("policy{n}")).collect();

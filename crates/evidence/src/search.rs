@@ -1,4 +1,8 @@
-use std::{collections::HashMap, ops::ControlFlow, path::Path};
+use std::{
+    collections::{HashMap, VecDeque},
+    ops::ControlFlow,
+    path::Path,
+};
 
 use serde::Deserialize;
 use vestibule_model::{AgentId, AppId, AttemptId, NodeId, Timestamp, WorkflowId};
@@ -157,6 +161,23 @@ impl Wanted<'_> {
         let flow = (self.each)(attempt);
         Ok(if self.left == 0 { ControlFlow::Break(()) } else { flow })
     }
+}
+
+/// Of the attempts that fit, the `limit` that [`search`] hands out last, in its order.
+///
+/// # Errors
+/// As [`search`].
+pub fn newest(folder: &Path, filter: &Filter, limit: usize) -> Result<Vec<Attempt>, EvidenceError> {
+    let filter = Filter { limit: None, ..filter.clone() };
+    let mut found = VecDeque::new();
+    search(folder, &filter, &mut |attempt| {
+        found.push_back(attempt);
+        if found.len() > limit {
+            found.pop_front();
+        }
+        ControlFlow::Continue(())
+    })?;
+    Ok(found.into())
 }
 
 /// The attempt of that identifier, if the log holds it.

@@ -67,12 +67,10 @@ impl<'de> Deserialize<'de> for AttemptId {
 pub struct TraceId(u128);
 
 impl TraceId {
-    /// A fresh one.
+    /// The trace of an attempt that came without one: the same bits, so that one leads to the other.
     #[must_use]
-    pub fn random(entropy: &dyn Entropy) -> Self {
-        let mut bytes = [0u8; 16];
-        entropy.fill(&mut bytes);
-        Self(u128::from_be_bytes(bytes).max(1))
+    pub fn of(attempt: AttemptId) -> Self {
+        Self(u128::from_be_bytes(attempt.0))
     }
 
     /// From a `traceparent` header (W3C Trace Context §3.2.2): `00-<trace-id>-<parent-id>-<flags>`.

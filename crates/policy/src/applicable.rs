@@ -96,6 +96,7 @@ impl Lock {
     /// When the agent is not registered or no policies are loaded.
     pub fn applicable(&self, agent: &AgentId, user: Option<&UserId>) -> Result<Applicable, NotApplicable> {
         let snapshot = self.snapshot();
+        snapshot.refuse_when_empty().map_err(NotApplicable::Refused)?;
         let set = &*snapshot.policies;
         let operations: Result<Vec<_>, NotApplicable> =
             set.operations.entries.iter().map(|entry| operation(&snapshot, agent, user, &entry.id)).collect();

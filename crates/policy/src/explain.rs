@@ -175,10 +175,16 @@ impl View<'_> {
         for condition in policy.conditions()? {
             let is = engine::holds(&condition.expression, request, &self.scene.frame.entities);
             let met = is == Some(condition.must_be);
-            match policy.effect {
-                Effect::Permit if !met => changes.extend(self.change(condition, is, condition.must_be)),
-                Effect::Forbid if met => changes.extend(self.change(condition, is, !condition.must_be)),
-                Effect::Permit | Effect::Forbid => {}
+            let wanted = match policy.effect {
+                Effect::Permit if !met => self.change(condition, is, condition.must_be),
+                Effect::Forbid if met => self.change(condition, is, !condition.must_be),
+                Effect::Permit | Effect::Forbid => Vec::new(),
+            };
+            // A claim is often asked for twice: whether it is there, and what it says.
+            for change in wanted {
+                if !changes.contains(&change) {
+                    changes.push(change);
+                }
             }
             conditions.push(ConditionExplanation {
                 text: condition.text.clone(),

@@ -82,7 +82,7 @@ impl Snapshot {
     }
 
     fn scene(&self, hypothesis: &Hypothesis) -> Result<Scene<'_>, Refusal> {
-        let (position, entry) = self.operation(&hypothesis.operation)?;
+        self.refuse_when_empty()?;
         if hypothesis.ancestors.len() > ANCESTORS_MAX {
             return Err(Refusal::new(Denial::AgentUnknown, format!("more than {ANCESTORS_MAX} ancestors")));
         }
@@ -93,6 +93,7 @@ impl Snapshot {
             claims: hypothesis.claims.clone(),
         };
         let subjects = Subjects::suppose(agents, hypothesis.user.clone(), facts, &self.directory)?;
+        let (position, entry) = self.operation(&hypothesis.operation)?;
         Ok(Scene { frame: self.frame(subjects, position, entry)?, entry })
     }
 }

@@ -79,13 +79,15 @@ fn parse_files<'a>(
 ) -> Vec<Parsed<'a>> {
     let mut parsed = Vec::new();
     let mut ids: HashMap<Arc<str>, String> = HashMap::new();
+    let mut seen = 0;
     for (file, lines) in files.iter().zip(lines) {
         if file.text.len() > FILE_MAX_BYTES {
             problems.push(Problem::error(&file.name, "the file is larger than 4 MiB").help("split it"));
             continue;
         }
         for piece in pieces(&file.text) {
-            if parsed.len() == POLICIES_MAX {
+            seen += 1;
+            if seen > POLICIES_MAX {
                 problems.push(Problem::error(&file.name, "there are more than 100,000 policies"));
                 return parsed;
             }

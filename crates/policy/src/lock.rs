@@ -159,7 +159,7 @@ impl Snapshot {
         }
     }
 
-    fn refuse_when_empty(&self) -> Result<(), Refusal> {
+    pub(crate) fn refuse_when_empty(&self) -> Result<(), Refusal> {
         if self.policies.is_empty() { Err(Denial::PolicySetEmpty.into()) } else { Ok(()) }
     }
 
@@ -173,19 +173,24 @@ impl Snapshot {
     }
 
     fn frame_of(&self, caller: &Caller, operation: &OperationId) -> Result<(Arc<Frame>, &Entry), Refusal> {
-        let (position, entry) = self.operation(operation)?;
-        let key = (caller.token().digest, position);
-        if let Some(frame) = self.frames.get(&key).filter(|frame| frame.subjects.are_of(caller)) {
+        self.refuse_when_empty()?;
+        let digest = caller.token().digest;
+        let remembered = |position| self.frames.get(&(digest, position));
+        if let Some((position, entry)) = self.policies.operations.find(operation)
+            && let Some(frame) = remembered(position).filter(|frame| frame.subjects.are_of(caller))
+        {
             return Ok((frame, entry));
         }
-        let frame = Arc::new(self.frame(Subjects::of(caller, &self.directory)?, position, entry)?);
-        self.frames.insert(key, Arc::clone(&frame));
+        // The agent first: whoever is not registered does not learn which operations exist.
+        let subjects = Subjects::of(caller, &self.directory)?;
+        let (position, entry) = self.operation(operation)?;
+        let frame = Arc::new(self.frame(subjects, position, entry)?);
+        self.frames.insert((digest, position), Arc::clone(&frame));
         Ok((frame, entry))
     }
 
-    /// The operation, unless there are no policies.
+    /// The operation with its position.
     pub(crate) fn operation(&self, operation: &OperationId) -> Result<(usize, &Entry), Refusal> {
-        self.refuse_when_empty()?;
         let unknown =
             || Refusal::new(Denial::OperationUnknown, format!("`{operation}` is not in the catalog"));
         self.policies.operations.find(operation).ok_or_else(unknown)

@@ -73,13 +73,13 @@ impl Arrival {
     }
 
     /// The record of an attempt of which nothing is known but that it arrived.
-    pub(crate) fn record(&self, gw: &Gateway) -> Record {
+    pub(crate) fn record(&self) -> Record {
         let trace = self
             .headers()
             .get("traceparent")
             .and_then(|value| value.to_str().ok())
             .and_then(TraceId::from_traceparent)
-            .unwrap_or_else(|| TraceId::random(&*gw.entropy));
+            .unwrap_or_else(|| TraceId::of(self.id));
         let mut record = Record::new(RecordKind::Call, self.id, self.at, trace);
         record.remote = Some(self.peer.ip());
         record.method = Some(self.parts.method.to_string());

@@ -77,13 +77,13 @@ pub(crate) async fn discard(mut body: Incoming) -> bool {
     matches!(tokio::time::timeout(DISCARDED_WITHIN, all).await, Ok(Some(())))
 }
 
-/// The digest of a body that streams through, once it is complete.
+/// The digest and the size in bytes of a body that streams through, once it is complete.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct StreamedDigest(Arc<OnceLock<Digest>>);
+pub(crate) struct StreamedDigest(Arc<OnceLock<(Digest, u64)>>);
 
 impl StreamedDigest {
-    /// The digest, if the body came to its end.
-    pub(crate) fn get(&self) -> Option<Digest> {
+    /// Digest and size, if the body came to its end.
+    pub(crate) fn get(&self) -> Option<(Digest, u64)> {
         self.0.get().copied()
     }
 }
@@ -91,7 +91,8 @@ impl StreamedDigest {
 /// A body that no policy reads: streamed, bounded, digested for the record.
 pub(crate) struct Opaque {
     inner: Incoming,
-    left: u64,
+    max: u64,
+    size: u64,
     hasher: Hasher,
     digest: StreamedDigest,
 }
@@ -103,14 +104,14 @@ impl Opaque {
             return Err(Refusal::new(Denial::BodyTooLarge, format!("`limits.opaque_body_max_bytes` is {max}")));
         }
         let digest = StreamedDigest::default();
-        Ok((Self { inner, left: max, hasher: Hasher::new(&SHA256), digest: digest.clone() }, digest))
+        Ok((Self { inner, max, size: 0, hasher: Hasher::new(&SHA256), digest: digest.clone() }, digest))
     }
 }
 
 impl Opaque {
     fn complete(&self) {
         if let Ok(bytes) = self.hasher.clone().finish().as_ref().try_into() {
-            let _ = self.digest.0.set(Digest::from_bytes(bytes));
+            let _ = self.digest.0.set((Digest::from_bytes(bytes), self.size));
         }
     }
 }
@@ -129,7 +130,10 @@ impl http_body::Body for Opaque {
         };
         let frame = frame?;
         if let Some(data) = frame.data_ref() {
-            self.left = self.left.checked_sub(data.len() as u64).ok_or("the body is larger than allowed")?;
+            self.size = self.size.saturating_add(data.len() as u64);
+            if self.size > self.max {
+                return Poll::Ready(Some(Err("the body is larger than allowed".into())));
+            }
             let data = data.clone();
             self.hasher.update(&data);
         }

@@ -36,7 +36,8 @@ async fn beside(gw: Arc<Gateway>, request: Request<Incoming>, peer: SocketAddr) 
         (&Method::GET | &Method::HEAD, "/oauth/jwks") => Some(gw.issuer.jwks()),
         (&Method::GET | &Method::HEAD, SERVER_METADATA) => Some(gw.issuer.metadata()),
         (&Method::GET | &Method::HEAD, path) => path.strip_prefix(RESOURCE_METADATA).and_then(|of| resource(&gw, of)),
-        (_, "/oauth/token" | "/oauth/jwks" | SERVER_METADATA) => return refuse(&gw, Denial::MethodNotAllowed),
+        (_, "/oauth/token") => return not_allowed(&gw, "POST"),
+        (_, "/oauth/jwks" | SERVER_METADATA) => return not_allowed(&gw, "GET, HEAD"),
         (_, _) => None,
     };
     document.map_or_else(|| refuse(&gw, Denial::AppUnknown), |document| public(&document))
@@ -76,6 +77,12 @@ fn public(document: &Value) -> Response<Body> {
 }
 
 /// Nothing here has a body to be read, so a request that brings one ends its connection.
+fn not_allowed(gw: &Gateway, allowed: &'static str) -> Response<Body> {
+    let mut response = refuse(gw, Denial::MethodNotAllowed);
+    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
+    response
+}
+
 fn refuse(gw: &Gateway, denial: Denial) -> Response<Body> {
     let id = AttemptId::new(gw.clock.now(), &*gw.entropy);
     let mut response = edge::answer(&Stop::from(denial), &Surface::default(), id);

@@ -2,12 +2,14 @@
 
 use std::{
     io,
+    net::SocketAddr,
     path::{Path, PathBuf},
     sync::{Arc, atomic::AtomicBool, atomic::Ordering},
     time::Duration,
 };
 
 use secrecy::SecretString;
+use tokio::task::JoinHandle;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use vestibule_containment::Containment;
 use vestibule_egress::{Addresses, Client, EgressLimits, Trust};
@@ -23,7 +25,7 @@ use vestibule_store::{Follower, SqliteStore, Store};
 use crate::{
     admin,
     apps::{Apps, Operations},
-    config::{EvidenceMode, Settings},
+    config::{EvidenceMode, LimitsConfig, Settings},
     data,
     listener::{Handler, Listener},
     metrics::Metrics,
@@ -40,6 +42,8 @@ const TOKEN_CACHE: usize = 50_000;
 const POLL: Duration = Duration::from_millis(50);
 /// How often files are looked at.
 const RELOAD: Duration = Duration::from_secs(1);
+/// Operators' requests may finish within this time once the data listener has drained. A live view never ends by itself.
+const OPERATORS_DRAIN_SECONDS: u64 = 1;
 /// How long the start waits for applications to tell their operations.
 const FIRST_DISCOVERY: Duration = Duration::from_secs(10);
 
@@ -110,8 +114,16 @@ impl std::fmt::Debug for Surroundings {
 /// A gateway that serves. Ends when it is stopped.
 pub struct Running {
     gateway: Arc<Gateway>,
+    data_address: SocketAddr,
     stop: CancellationToken,
     tasks: TaskTracker,
+    operators: Operators,
+}
+
+/// The admin listener: it outlives the drain, so that probes and operators can see it.
+struct Operators {
+    stop: CancellationToken,
+    task: JoinHandle<()>,
 }
 
 impl std::fmt::Debug for Running {
@@ -142,10 +154,16 @@ impl Running {
         let tasks = TaskTracker::new();
         gateway.spawn_keepers(&stop, &tasks, bound.tls);
         let (data_handler, admin_handler) = handlers(&gateway);
+        let data_address = bound.data.address();
         tasks.spawn(bound.data.serve(Arc::clone(&limits), data_handler, stop.clone()));
-        // Operators can still look while the data listener drains.
-        tasks.spawn(bound.admin.serve(limits, admin_handler, stop.clone()));
-        Ok(Self { gateway, stop, tasks })
+        let operators = Operators::serve(bound.admin, &limits, admin_handler);
+        Ok(Self { gateway, stop, tasks, operators })
+    }
+
+    /// The address that the data listener is bound to, whatever clients call it.
+    #[must_use]
+    pub fn data_address(&self) -> SocketAddr {
+        self.data_address
     }
 
     /// The origin of the data listener, as clients use it.
@@ -201,7 +219,18 @@ impl Running {
         self.stop.cancel();
         self.tasks.close();
         self.tasks.wait().await;
+        self.operators.stop.cancel();
+        let _ = self.operators.task.await;
         self.gateway.evidence.shutdown().await;
+    }
+}
+
+impl Operators {
+    fn serve(listener: Listener, limits: &LimitsConfig, handler: Handler) -> Self {
+        let limits = LimitsConfig { drain_seconds: OPERATORS_DRAIN_SECONDS, ..limits.clone() };
+        let stop = CancellationToken::new();
+        let task = tokio::spawn(listener.serve(Arc::new(limits), handler, stop.clone()));
+        Self { stop, task }
     }
 }
 
@@ -218,7 +247,7 @@ async fn bind(settings: &Settings) -> Result<Bound, StartError> {
     Ok(Bound { data, admin, tls: all })
 }
 
-fn in_use(name: &str, address: std::net::SocketAddr, error: &io::Error) -> StartError {
+fn in_use(name: &str, address: SocketAddr, error: &io::Error) -> StartError {
     StartError::Configuration(format!(
         "`{name}.listen`: cannot bind {address}: {error}; choose another address, or port 0 for a free one"
     ))

@@ -71,9 +71,10 @@ impl Listener {
                 tls: self.tls.clone(),
                 limits: Arc::clone(&limits),
                 handler: Arc::clone(&handler),
-                stop: stop.clone(),
+                // A token of its own: all connections polling one would contend for its lock.
+                stop: stop.child_token(),
             };
-            let kill = kill.clone();
+            let kill = kill.child_token();
             tracker.spawn(async move {
                 let _slot = slot;
                 tokio::select! {

@@ -26,7 +26,7 @@ use crate::{
 /// One request of an agent to an application.
 pub(crate) async fn handle(gw: Arc<Gateway>, request: Request<Incoming>, peer: SocketAddr) -> Response<Body> {
     let mut arrival = Arrival::new(&gw, request, peer);
-    let mut entry = match gw.evidence.begin(arrival.record(&gw)) {
+    let mut entry = match gw.evidence.begin(arrival.record()) {
         Ok(entry) => entry,
         // What cannot be recorded is refused.
         Err(fault) => return edge::answer(&Stop::Failed(fault), &Surface::default(), arrival.id()),

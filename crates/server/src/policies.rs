@@ -3,7 +3,7 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use serde::Serialize;
@@ -31,46 +31,43 @@ pub struct PolicyStatus {
 pub(crate) struct Policies {
     folder: PathBuf,
     options: Options,
-    state: Mutex<State>,
-}
-
-#[derive(Debug)]
-struct State {
-    /// Of the files and the catalog that were last tried.
-    tried: Option<Digest>,
-    status: PolicyStatus,
+    /// Digest of the files and the catalog that were last tried. Held while they are: see [`Policies::refresh`].
+    tried: Mutex<Option<Digest>>,
+    status: Mutex<PolicyStatus>,
 }
 
 impl Policies {
     pub(crate) fn new(folder: PathBuf, timezone: &str) -> Self {
         let status = PolicyStatus { running: None, loaded_at: None, problems: Vec::new(), warnings: Vec::new() };
         let options = Options { timezone: timezone.to_owned() };
-        Self { folder, options, state: Mutex::new(State { tried: None, status }) }
+        Self { folder, options, tried: Mutex::default(), status: Mutex::new(status) }
     }
 
     pub(crate) fn status(&self) -> PolicyStatus {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).status.clone()
+        held(&self.status).clone()
     }
 
     /// Loads the folder if its content or the catalog has changed. A set that does not load leaves the last good one
     /// deciding.
+    ///
+    /// One at a time, from reading to replacing: else a slow load of older files could replace the newer ones, and who
+    /// waits for a change would return while somebody else is still loading it.
     pub(crate) fn refresh(&self, lock: &Lock, catalog: &Catalog, now: Timestamp) {
+        let mut tried = held(&self.tried);
         let files = match read_folder(&self.folder) {
             Ok(files) => files,
-            Err(problem) => return self.keep(vec![problem]),
+            Err(problem) => {
+                *tried = None;
+                return self.keep(vec![problem]);
+            }
         };
         let fingerprint = fingerprint(&files, catalog);
-        {
-            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-            if state.tried == Some(fingerprint) {
-                return;
-            }
-            state.tried = Some(fingerprint);
+        if tried.replace(fingerprint) == Some(fingerprint) {
+            return;
         }
         match PolicySet::load(&files, catalog, &self.options) {
             Ok(set) => {
-                let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-                state.status = PolicyStatus {
+                let status = PolicyStatus {
                     running: Some(set.digest().to_owned()),
                     loaded_at: Some(now),
                     problems: Vec::new(),
@@ -78,6 +75,7 @@ impl Policies {
                 };
                 tracing::info!(digest = set.digest(), files = files.len(), "policies loaded");
                 lock.replace_policies(set);
+                *held(&self.status) = status;
             }
             Err(problems) => self.keep(problems),
         }
@@ -87,12 +85,16 @@ impl Policies {
         for problem in &problems {
             tracing::error!(%problem, "policies not loaded, the last good set stays");
         }
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).status.problems = problems;
+        held(&self.status).problems = problems;
     }
 
     pub(crate) fn options(&self) -> &Options {
         &self.options
     }
+}
+
+fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn fingerprint(files: &[PolicyFile], catalog: &Catalog) -> Digest {

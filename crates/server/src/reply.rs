@@ -13,6 +13,7 @@ use std::{
 
 use axum::body::Body;
 use bytes::Bytes;
+use futures_util::FutureExt;
 use http::Response;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::Full;
@@ -85,8 +86,9 @@ impl Ends {
         let mut entry = self.entry.take()?;
         let record = entry.record();
         record.bytes_out = self.bytes_out;
-        if let Some(digest) = self.streamed.as_ref().and_then(StreamedDigest::get) {
+        if let Some((digest, size)) = self.streamed.as_ref().and_then(StreamedDigest::get) {
             record.args_digest = Some(digest);
+            record.bytes_in = size;
         }
         record.durations.upstream_us =
             record.durations.upstream_us.saturating_add(notes::micros(self.gw.clock.monotonic().since(self.started)));
@@ -99,8 +101,16 @@ impl Drop for Ends {
     /// The client left in the middle: the application may have acted.
     fn drop(&mut self) {
         if let Some(closing) = self.close(Outcome::Unknown) {
-            tokio::spawn(closing);
+            submit(closing);
         }
+    }
+}
+
+/// Hands the end to the record without waiting until it is durable. The first poll submits it: a task of its own might
+/// never run where the gateway is stopping.
+fn submit(closing: Closing) {
+    if let Some(Err(fault)) = closing.now_or_never() {
+        tracing::error!(%fault, "the end of a reply cannot be recorded");
     }
 }
 
@@ -147,8 +157,10 @@ impl Source {
 struct Guarded {
     source: Source,
     passage: Option<Passage>,
-    cancelled: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
-    deadline: Option<Pin<Box<Sleep>>>,
+    /// How long the body may take.
+    limit: Duration,
+    /// Made when the body first has to be waited for: the usual reply is there at once and needs no timer.
+    waiting: Option<Pin<Box<Waiting>>>,
     ends: Ends,
     closing: Option<Closing>,
     /// The frame that completes the body, while the record is being closed.
@@ -159,15 +171,23 @@ struct Guarded {
 
 impl Guarded {
     fn new(source: Source, passage: Option<Passage>, ends: Ends) -> Self {
-        Self { source, passage, cancelled: None, deadline: None, ends, closing: None, last: None, _with: None }
+        Self {
+            source,
+            passage,
+            limit: Duration::MAX,
+            waiting: None,
+            ends,
+            closing: None,
+            last: None,
+            _with: None,
+        }
     }
 
-    fn until(mut self, deadline: Duration) -> Self {
+    fn until(mut self, limit: Duration) -> Self {
         if let Some(passage) = &self.passage {
             passage.streaming();
-            self.cancelled = Some(Box::pin(passage.cancelled()));
         }
-        self.deadline = Some(Box::pin(tokio::time::sleep(deadline)));
+        self.limit = limit;
         self
     }
 
@@ -192,19 +212,55 @@ impl Guarded {
     fn abort(&mut self, outcome: Outcome, why: &'static str) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         self.source = Source::Whole(Full::default());
         if let Some(closing) = self.ends.close(outcome) {
-            tokio::spawn(closing);
+            submit(closing);
         }
         Poll::Ready(Some(Err(why.into())))
     }
 
-    fn interrupted(&mut self, cx: &mut Context<'_>) -> Option<(Outcome, &'static str)> {
-        if self.passage.as_ref().is_some_and(|passage| passage.cut().is_some())
-            || self.cancelled.as_mut().is_some_and(|cancelled| cancelled.as_mut().poll(cx).is_ready())
-        {
+    /// Why the body must not go on, whether or not there is something to send: every chunk is checked.
+    fn interrupted(&self) -> Option<(Outcome, &'static str)> {
+        if self.passage.as_ref().is_some_and(|passage| passage.cut().is_some()) {
             return Some((Outcome::Cut, "revoked"));
         }
-        let late = self.deadline.as_mut().is_some_and(|deadline| deadline.as_mut().poll(cx).is_ready());
-        late.then_some((Outcome::Failed, "longer than `limits.call_max_seconds`"))
+        let taken = self.ends.gw.clock.monotonic().since(self.ends.started);
+        (taken >= self.limit).then_some((Outcome::Failed, "longer than `limits.call_max_seconds`"))
+    }
+
+    /// Wakes when there is something to send, when the caller is revoked, or when time is up.
+    fn poll_source(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let polled = self.source.poll(cx);
+        if polled.is_pending()
+            && let Some(passage) = &self.passage
+        {
+            let limit = self.limit;
+            let waiting = self.waiting.get_or_insert_with(|| {
+                Box::pin(Waiting { cancelled: passage.cancelled(), time_is_up: tokio::time::sleep(limit) })
+            });
+            ready!(waiting.as_mut().poll(cx));
+            // Revoked, or time is up: the next poll says so.
+            self.limit = Duration::ZERO;
+            cx.waker().wake_by_ref();
+        }
+        polled
+    }
+}
+
+pin_project_lite::pin_project! {
+    /// Ready when the caller is revoked or time is up.
+    struct Waiting {
+        #[pin]
+        cancelled: WaitForCancellationFutureOwned,
+        #[pin]
+        time_is_up: Sleep,
+    }
+}
+
+impl Future for Waiting {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.project();
+        if this.cancelled.poll(cx).is_ready() { Poll::Ready(()) } else { this.time_is_up.poll(cx) }
     }
 }
 
@@ -214,13 +270,13 @@ impl HttpBody for Guarded {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = &mut *self;
-        if let Some((outcome, why)) = this.interrupted(cx) {
+        if let Some((outcome, why)) = this.interrupted() {
             this.last = None;
             this.closing = None;
             return this.abort(outcome, why);
         }
         if this.closing.is_none() {
-            match ready!(this.source.poll(cx)) {
+            match ready!(this.poll_source(cx)) {
                 Some(Ok(frame)) => {
                     this.ends.bytes_out += frame.data_ref().map_or(0, |data| data.len() as u64);
                     if !this.source.is_end() {

@@ -25,8 +25,7 @@ const FORM: &str = "application/x-www-form-urlencoded";
 pub(crate) async fn handle(gw: Arc<Gateway>, request: Request<Incoming>, peer: SocketAddr) -> Response<Body> {
     let at = gw.clock.now();
     let id = AttemptId::new(at, &*gw.entropy);
-    let trace = TraceId::random(&*gw.entropy);
-    let mut record = Record::new(RecordKind::TokenRequest, id, at, trace);
+    let mut record = Record::new(RecordKind::TokenRequest, id, at, TraceId::of(id));
     record.remote = Some(peer.ip());
     record.method = Some("POST".to_owned());
     let mut entry = match gw.evidence.begin(record) {

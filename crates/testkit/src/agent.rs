@@ -25,6 +25,16 @@ impl AgentKey {
         Self { pair, kid: kid.to_owned() }
     }
 
+    /// The key in this PKCS #8 document.
+    ///
+    /// # Panics
+    /// When it holds no P-256 key.
+    #[must_use]
+    pub fn from_pkcs8(kid: &str, pkcs8: &[u8]) -> Self {
+        let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8).expect("a P-256 key");
+        Self { pair, kid: kid.to_owned() }
+    }
+
     /// The public JWK.
     #[must_use]
     pub fn jwk(&self) -> Value {

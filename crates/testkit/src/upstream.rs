@@ -10,6 +10,7 @@ use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
+use vestibule_model::{Clock, SystemClock, Timestamp};
 
 use crate::{
     answer::{Answer, ReplyBody},
@@ -30,6 +31,8 @@ pub struct Seen {
     pub headers: HeaderMap,
     /// Its whole body.
     pub body: Bytes,
+    /// When its body was complete.
+    pub at: Timestamp,
 }
 
 impl Seen {
@@ -191,6 +194,7 @@ async fn respond(
         query: head.uri.query().map(str::to_owned),
         headers: head.headers,
         body: body.collect().await?.to_bytes(),
+        at: SystemClock::default().now(),
     };
     shared.seen.send_modify(|all| all.push(seen.clone()));
     let answer = match &shared.mode {

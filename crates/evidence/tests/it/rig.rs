@@ -49,7 +49,7 @@ impl Rig {
     pub(crate) fn record(&self) -> Record {
         let now = self.clock.now();
         let id = AttemptId::new(now, &*self.entropy);
-        Record::new(RecordKind::Call, id, now, TraceId::random(&*self.entropy))
+        Record::new(RecordKind::Call, id, now, TraceId::of(id))
     }
 
     pub(crate) fn verify(&self) -> Result<VerifyReport, VerifyError> {

@@ -2,7 +2,7 @@ use std::{ops::ControlFlow, time::Duration};
 
 use serde_json::json;
 use vestibule_evidence::{
-    Attempt, ChainLink, Decision, Evidence, Filter, Mode, Outcome, Record, State, get, search,
+    Attempt, ChainLink, Decision, Evidence, Filter, Mode, Outcome, Record, State, get, newest, search,
 };
 use vestibule_model::{
     AgentId, AppId, AttemptId, Clock, Digest, Jti, NodeId, SeededEntropy, UserId, WorkflowId,
@@ -120,6 +120,18 @@ async fn each_filter_finds_what_fits() {
         let shown = format!("{filter:?}");
         assert_eq!(log.found(filter), expected, "{shown}");
     }
+}
+
+#[tokio::test]
+async fn the_newest_are_those_that_a_search_hands_out_last() {
+    let log = log().await;
+    let newest = |limit| -> Vec<AttemptId> {
+        let found = newest(log.rig.path(), &Filter::default(), limit).unwrap();
+        found.iter().map(|attempt| attempt.record.attempt).collect()
+    };
+    assert_eq!(newest(2), [log.ids[0], log.ids[2]]);
+    assert_eq!(newest(100), [log.ids[1], log.ids[0], log.ids[2]]);
+    assert_eq!(newest(0), []);
 }
 
 #[tokio::test]

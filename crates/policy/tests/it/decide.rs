@@ -31,6 +31,7 @@ fn without_policies_everything_is_refused() {
 fn an_agent_that_is_not_registered_is_refused_before_any_policy() {
     let lock = lock(EVERYTHING, &[("a", &[], 0)]);
     assert_eq!(decide(&lock, &plain("b"), "sandbox__list_repos", "{}"), "agent-unknown");
+    assert_eq!(decide(&lock, &plain("b"), "sandbox__nothing", "{}"), "agent-unknown", "nor what exists");
     let spawned = caller(&["b", "a"], None, |_| ());
     assert_eq!(decide(&lock, &spawned, "sandbox__list_repos", "{}"), "agent-unknown");
     let app = AppId::new("sandbox").unwrap();

@@ -186,4 +186,6 @@ fn what_an_agent_may_do_is_never_always_or_when() {
 #[test]
 fn nothing_is_said_about_an_agent_that_is_not_registered() {
     assert!(matches!(lock().applicable(plain("nobody").agent(), None), Err(NotApplicable::Refused(_))));
+    let empty = Lock::new(None, directory(&[("a", &[], 0)]));
+    assert!(matches!(empty.applicable(plain("a").agent(), None), Err(NotApplicable::Refused(_))));
 }

@@ -235,6 +235,9 @@ fn configuration_is_checked() {
     assert!(problems[0].message.contains("Mars/Olympus"));
     let reserved = vec![app("call", AppKind::Mcp, Vec::new())];
     assert!(PolicySet::load(&[], &reserved, &self::options()).unwrap_err()[0].message.contains("reserved"));
+    let many = file("many.cedar", &";".repeat(100_001));
+    let problems = PolicySet::load(&[many], &sandboxes(), &self::options()).unwrap_err();
+    assert!(problems.iter().any(|problem| problem.message.contains("more than 100,000 policies")));
     let large = file("large.cedar", &" ".repeat(4 * 1024 * 1024 + 1));
     assert!(
         PolicySet::load(&[large], &sandboxes(), &self::options()).unwrap_err()[0].message.contains("4 MiB")

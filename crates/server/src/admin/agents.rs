@@ -7,10 +7,12 @@ use axum::{
 use secrecy::ExposeSecret;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use vestibule_containment::{DenyEntry, KeyKind};
 use vestibule_issuer::{NewAgent, Registered, RegistryError};
 use vestibule_model::{AgentId, AppId};
 
 use super::{Answer, Gw, Refused, json as answer, page, record};
+use crate::gateway::Gateway;
 
 /// An agent to add.
 #[derive(Debug, Deserialize)]
@@ -51,7 +53,7 @@ pub(super) async fn add(State(gw): Gw, body: Result<Json<Body>, axum::extract::r
     let detail = json!({ "groups": new.groups, "trust": new.trust, "scopes": new.scopes, "apps": new.apps });
     record(&gw, "agent-add", &body.id, &detail).await?;
     let added = gw.registry.add(new).await.map_err(refused)?;
-    let mut shown = shown(&Registered { agent: added.agent, version: 1 });
+    let mut shown = shown(&Registered { agent: added.agent, version: 1 }, &revoked(&gw));
     merge(&mut shown, "client_id", json!(added.client_id));
     if let Some(secret) = &added.client_secret {
         merge(&mut shown, "client_secret", json!(secret.expose_secret()));
@@ -67,7 +69,7 @@ pub(super) async fn rotate(State(gw): Gw, Path(id): Path<String>) -> Answer {
 }
 
 pub(super) async fn show(State(gw): Gw, Path(id): Path<String>) -> Answer {
-    answer(200, &shown(&known(&gw, &id)?))
+    answer(200, &shown(&known(&gw, &id)?, &revoked(&gw)))
 }
 
 pub(super) async fn list(State(gw): Gw, Query(paging): Query<Paging>) -> Answer {
@@ -76,10 +78,11 @@ pub(super) async fn list(State(gw): Gw, Query(paging): Query<Paging>) -> Answer 
     let after = after.map_err(|error| Refused::invalid(error.to_string()))?;
     let agents = gw.registry.list(after.as_ref(), limit);
     let next = if agents.len() == limit { agents.last().map(|one| one.agent.id.to_string()) } else { None };
-    page(agents.iter().map(shown).collect(), next)
+    let revoked = revoked(&gw);
+    page(agents.iter().map(|agent| shown(agent, &revoked)).collect(), next)
 }
 
-fn known(gw: &crate::gateway::Gateway, id: &str) -> Result<Registered, Refused> {
+fn known(gw: &Gateway, id: &str) -> Result<Registered, Refused> {
     let found = AgentId::new(id).ok().and_then(|id| gw.registry.get(&id));
     found.ok_or_else(|| Refused::not_found("agent"))
 }
@@ -93,8 +96,17 @@ fn refused(error: RegistryError) -> Refused {
     }
 }
 
-fn shown(registered: &Registered) -> Value {
+/// The agents that are revoked outright. With a cutoff only what was issued until then is dead.
+fn revoked(gw: &Gateway) -> BTreeSet<String> {
+    let outright = |entry: &DenyEntry| entry.key.kind() == KeyKind::Agent && entry.cutoff.is_none();
+    gw.containment.list().iter().filter(|entry| outright(entry)).map(|entry| entry.key.id().to_owned()).collect()
+}
+
+fn shown(registered: &Registered, revoked: &BTreeSet<String>) -> Value {
     let mut shown = json!(registered.agent);
+    if revoked.contains(registered.agent.id.as_str()) {
+        merge(&mut shown, "state", json!("revoked"));
+    }
     merge(&mut shown, "kind", json!("agent"));
     merge(&mut shown, "version", json!(registered.version));
     merge(&mut shown, "client_id", json!(registered.agent.id));

@@ -1,5 +1,3 @@
-use std::ops::ControlFlow;
-
 use axum::{
     body::Body,
     extract::{Path, Query, State},
@@ -7,31 +5,28 @@ use axum::{
 use bytes::Bytes;
 use futures_util::StreamExt;
 use http::{HeaderValue, Response, header};
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio_stream::wrappers::BroadcastStream;
-use vestibule_evidence::{Attempt, EvidenceError, Filter};
+use vestibule_evidence::{Attempt, Filter};
 use vestibule_model::AttemptId;
 
 use super::{Answer, Gw, Refused, json as answer, page};
 
+/// Attempts in one answer unless the question says otherwise.
+const PAGE: usize = 100;
 /// Most attempts in one answer.
-const PAGE_MAX: u64 = 10_000;
+const PAGE_MAX: usize = 10_000;
 
-/// A search sees everything up to now: what is queued is written first.
+/// The newest that fit. A search sees everything up to now: what is queued is written first.
 pub(super) async fn search(State(gw): Gw, Query(filter): Query<Filter>) -> Answer {
     gw.evidence.flush().await.map_err(Refused::broken)?;
     let folder = gw.settings.evidence_folder.clone();
     let found = tokio::task::spawn_blocking(move || {
-        let filter = Filter { limit: Some(filter.limit.unwrap_or(100).clamp(1, PAGE_MAX)), ..filter };
-        let mut found: Vec<Value> = Vec::new();
-        vestibule_evidence::search(&folder, &filter, &mut |attempt| {
-            found.push(json!(attempt));
-            ControlFlow::Continue(())
-        })?;
-        Ok::<_, EvidenceError>(found)
+        let limit = filter.limit.map_or(PAGE, |limit| usize::try_from(limit).unwrap_or(PAGE_MAX));
+        vestibule_evidence::newest(&folder, &filter, limit.clamp(1, PAGE_MAX))
     });
     let found = found.await.map_err(Refused::broken)?.map_err(Refused::broken)?;
-    page(found, None)
+    page(found.iter().map(|attempt| json!(attempt)).collect(), None)
 }
 
 pub(super) async fn show(State(gw): Gw, Path(id): Path<String>) -> Answer {

@@ -180,7 +180,7 @@ fn page(items: Vec<Value>, next: Option<String>) -> Answer {
 async fn record(gw: &Gateway, action: &str, target: &str, detail: &Value) -> Result<(), Refused> {
     let at = gw.clock.now();
     let id = AttemptId::new(at, &*gw.entropy);
-    let mut record = Record::new(RecordKind::Administration, id, at, TraceId::random(&*gw.entropy));
+    let mut record = Record::new(RecordKind::Administration, id, at, TraceId::of(id));
     record.action = Some(action.to_owned());
     record.target = Some(target.to_owned());
     record.detail = Some(detail.to_string());

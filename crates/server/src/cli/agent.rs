@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use super::{
     Failure, Outcome, Target,
     admin_client::{AdminClient, encoded},
-    output::Out,
+    output::{Out, fields, moment, text},
 };
 
 /// Add and look at agents.
@@ -18,7 +18,7 @@ pub(super) enum Agent {
     Ls(All),
     /// Show one agent.
     Show(Named),
-    /// Give an agent a new secret; the old one is dead at once.
+    /// Give an agent a new secret; the old one is dead at once, tokens that it got live until they expire.
     Rotate(Named),
 }
 
@@ -42,16 +42,16 @@ pub(super) struct Named {
 pub(super) struct Add {
     /// The agent's id: `[a-z0-9][a-z0-9._-]{0,63}`.
     id: String,
-    /// A group that policies name; repeatable.
+    /// A group for policies to name; repeatable.
     #[arg(long = "group", value_name = "GROUP")]
     groups: Vec<String>,
-    /// 0 unknown to 3 attested and reviewed.
+    /// How far it is trusted: 0 unknown, 1 known, 2 attested, 3 attested and reviewed.
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=3))]
     trust: u8,
     /// A scope that it may ask for; repeatable. A scope bounds, it never grants.
     #[arg(long = "scope", value_name = "SCOPE")]
     scopes: Vec<String>,
-    /// A claim, as NAME=VALUE; repeatable. Which claims enter a token, the granted scopes decide.
+    /// A claim; repeatable. It enters a token with a granted scope that releases it.
     #[arg(long = "claim", value_name = "NAME=VALUE")]
     claims: Vec<String>,
     /// An application that it may ask tokens for; repeatable. Without any: all.
@@ -75,7 +75,7 @@ impl Agent {
             }
             Self::Show(show) => {
                 let agent = AdminClient::of(&show.target)?.get(&path(&show.id)).await?;
-                out.result(&agent, || serde_json::to_string_pretty(&agent).unwrap_or_default());
+                out.result(&agent, || shown(&agent));
                 Ok(())
             }
             Self::Rotate(rotate) => {
@@ -113,10 +113,26 @@ impl Add {
     }
 }
 
+fn shown(agent: &Value) -> String {
+    let claims = agent.get("claims").and_then(Value::as_object).cloned().unwrap_or_default();
+    let claims: Vec<String> =
+        claims.iter().map(|(name, _)| format!("{name}={}", text(&json!(claims), name))).collect();
+    let apps = text(agent, "apps");
+    fields(&[
+        ("agent", text(agent, "id")),
+        ("state", text(agent, "state")),
+        ("groups", text(agent, "groups")),
+        ("trust", text(agent, "trust")),
+        ("scopes", text(agent, "scopes")),
+        ("claims", claims.join(" ")),
+        ("apps", if apps.is_empty() { "all".to_owned() } else { apps }),
+        ("created", moment(agent.get("created_at"))),
+    ])
+}
+
 fn credentials(out: &Out, agent: &Value) {
     out.result(agent, || {
-        let text = |key: &str| agent.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
-        let mut lines = vec![format!("client_id      {}", text("client_id"))];
+        let mut lines = vec![format!("client_id      {}", text(agent, "client_id"))];
         match agent.get("client_secret").and_then(Value::as_str) {
             Some(secret) => {
                 lines.push(format!("client_secret  {secret}"));

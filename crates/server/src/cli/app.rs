@@ -4,8 +4,11 @@ use serde_json::{Value, json};
 use super::{
     Failure, Outcome, Target,
     admin_client::{AdminClient, encoded},
-    output::Out,
+    output::{Out, fields, table, text},
 };
+
+/// Characters of a digest that a table shows.
+const DIGEST_SHOWN: usize = 12;
 
 /// Look at applications and test the way to them.
 #[derive(Debug, Subcommand)]
@@ -14,7 +17,7 @@ pub(super) enum App {
     Ls(All),
     /// Show one application and its operations.
     Show(Named),
-    /// Go through door two for real and tell each step, secrets redacted.
+    /// Reach an application with its credential and tell each step, secrets redacted.
     Test(Named),
 }
 
@@ -43,7 +46,7 @@ impl App {
             }
             Self::Show(named) => {
                 let app = AdminClient::of(&named.target)?.get(&path(&named.id)).await?;
-                out.result(&app, || serde_json::to_string_pretty(&app).unwrap_or_default());
+                out.result(&app, || shown(&app));
             }
             Self::Test(named) => {
                 let client = AdminClient::of(&named.target)?;
@@ -58,12 +61,46 @@ impl App {
     }
 }
 
+fn shown(app: &Value) -> String {
+    let head = fields(&[
+        ("application", text(app, "id")),
+        ("kind", text(app, "kind")),
+        ("for agents", text(app, "url")),
+        ("upstream", text(app, "upstream")),
+        ("access", text(app, "access")),
+        ("metadata", text(app, "metadata")),
+    ]);
+    let Some(operations) = app.get("operations").and_then(Value::as_array) else {
+        return format!("{head}\n\nIts operations are not known yet: it has not answered.");
+    };
+    let rows: Vec<Vec<String>> = operations.iter().map(operation).collect();
+    format!("{head}\n\n{}", table(&["operation", "effect", "risk", "scopes", "arguments", "definition"], &rows))
+}
+
+fn operation(operation: &Value) -> Vec<String> {
+    let definition = if operation.get("pinned") == Some(&Value::Bool(false)) {
+        "changed, waits for review".to_owned()
+    } else {
+        text(operation, "definition_digest").chars().take(DIGEST_SHOWN).collect()
+    };
+    let named = ["name", "effect", "risk", "scopes"].map(|key| text(operation, key));
+    named.into_iter().chain([arguments(operation), definition]).map(|cell| if cell.is_empty() { "-".to_owned() } else { cell }).collect()
+}
+
+/// The names of the arguments; those that may be left out have a question mark.
+fn arguments(operation: &Value) -> String {
+    let schema = operation.get("input_schema").cloned().unwrap_or_default();
+    let required = schema.get("required").and_then(Value::as_array).cloned().unwrap_or_default();
+    let properties = schema.get("properties").and_then(Value::as_object).cloned().unwrap_or_default();
+    let shown = |name: &String| if required.contains(&json!(name)) { name.clone() } else { format!("{name}?") };
+    properties.keys().map(shown).collect::<Vec<_>>().join(", ")
+}
+
 fn steps(tested: &Value) -> String {
     let steps = tested.get("steps").and_then(Value::as_array).cloned().unwrap_or_default();
     let line = |step: &Value| {
         let mark = if step.get("ok") == Some(&Value::Bool(true)) { "ok    " } else { "FAILED" };
-        let text = |key: &str| step.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
-        format!("{mark}  {:<12} {}", text("name"), text("detail"))
+        format!("{mark}  {:<12} {}", text(step, "name"), text(step, "detail"))
     };
     steps.iter().map(line).collect::<Vec<_>>().join("\n")
 }

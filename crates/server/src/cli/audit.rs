@@ -1,33 +1,44 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use http::Method;
 use http_body_util::BodyExt;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
+use vestibule_model::AttemptId;
 
 use super::{
     Failure, Outcome, Target,
     admin_client::{AdminClient, encoded},
-    output::Out,
+    attempt,
+    output::{Out, moment, text},
 };
-
-/// The members of an attempt that a table shows.
-const COLUMNS: &[&str] = &["at", "attempt", "agent", "app", "operation", "decision", "denial", "outcome"];
 
 /// Read, search and verify the record.
 #[derive(Debug, Subcommand)]
 pub(super) enum Audit {
     /// Show attempts as they end, until interrupted.
-    Tail(Search),
+    Tail(Which),
     /// Show one attempt with everything that is known about it.
     Show {
         /// The attempt's id: the `x-request-id` of its reply.
         attempt: String,
+        /// A folder of evidence, read offline.
+        #[arg(long, value_name = "FOLDER")]
+        folder: Option<PathBuf>,
         #[command(flatten)]
         target: Target,
     },
-    /// Find attempts.
-    Search(Search),
+    /// Find attempts: the newest that fit, in the order in which they ended.
+    Search {
+        #[command(flatten)]
+        which: Which,
+        /// At most so many.
+        #[arg(long, default_value_t = 100)]
+        limit: usize,
+        /// A folder of evidence, read offline.
+        #[arg(long, value_name = "FOLDER")]
+        folder: Option<PathBuf>,
+    },
     /// Prove that nothing was removed or changed since it was signed. Needs no running gateway with `--folder`.
     Verify {
         /// A folder of evidence, verified offline with the public key that lies in it.
@@ -43,7 +54,7 @@ pub(super) enum Audit {
 
 /// Which attempts.
 #[derive(Debug, Args)]
-pub(super) struct Search {
+pub(super) struct Which {
     /// By this agent.
     #[arg(long)]
     agent: Option<String>,
@@ -56,13 +67,13 @@ pub(super) struct Search {
     /// This operation.
     #[arg(long)]
     operation: Option<String>,
-    /// `permit`, `deny`, `fault`.
+    /// With this decision: `permit`, `deny`, `fault` or `undecided`.
     #[arg(long)]
     decision: Option<String>,
     /// With this denial or fault code.
     #[arg(long)]
     denial: Option<String>,
-    /// With this outcome.
+    /// That ended like this: `completed`, `refused`, `cut`, `unknown`, `upstream-failed`, `abandoned`, `failed`.
     #[arg(long)]
     outcome: Option<String>,
     /// At or after this moment (RFC 3339).
@@ -71,7 +82,7 @@ pub(super) struct Search {
     /// Before this moment (RFC 3339).
     #[arg(long, value_name = "TIME")]
     until: Option<jiff::Timestamp>,
-    /// In this workflow.
+    /// In this workflow, which is the tree of delegations below one root.
     #[arg(long)]
     workflow: Option<String>,
     /// Under this delegation.
@@ -80,51 +91,64 @@ pub(super) struct Search {
     /// With this agent or delegation anywhere in the chain.
     #[arg(long)]
     ancestor: Option<String>,
-    /// At most so many.
-    #[arg(long, default_value_t = 100)]
-    limit: usize,
     #[command(flatten)]
     target: Target,
 }
 
-impl Search {
-    fn query(&self) -> String {
-        let millis = |moment: Option<jiff::Timestamp>| moment.map(|moment| moment.as_millisecond().to_string());
+impl Which {
+    /// As the admin API and the reader of a folder take it.
+    fn filter(&self) -> Map<String, Value> {
+        let millis = |moment: Option<jiff::Timestamp>| json!(moment.map(jiff::Timestamp::as_millisecond));
         let pairs = [
-            ("agent", self.agent.clone()),
-            ("user", self.user.clone()),
-            ("app", self.app.clone()),
-            ("operation", self.operation.clone()),
-            ("decision", self.decision.clone()),
-            ("denial", self.denial.clone()),
-            ("outcome", self.outcome.clone()),
+            ("agent", json!(self.agent)),
+            ("user", json!(self.user)),
+            ("app", json!(self.app)),
+            ("operation", json!(self.operation)),
+            ("decision", json!(self.decision)),
+            ("denial", json!(self.denial)),
+            ("outcome", json!(self.outcome)),
             ("since", millis(self.since)),
             ("until", millis(self.until)),
-            ("workflow", self.workflow.clone()),
-            ("node", self.node.clone()),
-            ("ancestor", self.ancestor.clone()),
-            ("limit", Some(self.limit.to_string())),
+            ("workflow", json!(self.workflow)),
+            ("node", json!(self.node)),
+            ("ancestor", json!(self.ancestor)),
         ];
-        let given = pairs.into_iter().filter_map(|(key, value)| Some(format!("{key}={}", encoded(&value?))));
-        given.collect::<Vec<_>>().join("&")
+        pairs.into_iter().filter(|(_, value)| !value.is_null()).map(|(key, value)| (key.to_owned(), value)).collect()
+    }
+
+    fn query(&self) -> String {
+        let filter = Value::Object(self.filter());
+        let keys = filter.as_object().into_iter().flat_map(Map::keys);
+        keys.map(|key| format!("{key}={}", encoded(&text(&filter, key)))).collect::<Vec<_>>().join("&")
+    }
+
+    async fn search(&self, limit: usize, folder: Option<&Path>) -> Result<Vec<Value>, Failure> {
+        let Some(folder) = folder else {
+            let path = format!("/admin/v1/attempts?limit={limit}&{}", self.query());
+            let found = AdminClient::of(&self.target)?.get(&path).await?;
+            return Ok(found.get("items").and_then(Value::as_array).cloned().unwrap_or_default());
+        };
+        let filter = serde_json::from_value(Value::Object(self.filter())).map_err(Failure::usage)?;
+        let found = vestibule_evidence::newest(folder, &filter, limit).map_err(Failure::broken)?;
+        Ok(found.iter().map(|attempt| json!(attempt)).collect())
     }
 }
 
 impl Audit {
     pub(super) async fn execute(self, out: &Out) -> Outcome {
         match self {
-            Self::Tail(search) => tail(&search, out).await,
-            Self::Show { attempt, target } => {
-                let path = format!("/admin/v1/attempts/{}", encoded(&attempt));
-                let shown = AdminClient::of(&target)?.get(&path).await?;
+            Self::Tail(which) => tail(&which, out).await,
+            Self::Show { attempt, folder, target } => {
+                let shown = match folder {
+                    None => AdminClient::of(&target)?.get(&format!("/admin/v1/attempts/{}", encoded(&attempt))).await?,
+                    Some(folder) => read(&folder, &attempt)?,
+                };
                 out.result(&shown, || serde_json::to_string_pretty(&shown).unwrap_or_default());
                 Ok(())
             }
-            Self::Search(search) => {
-                let path = format!("/admin/v1/attempts?{}", search.query());
-                let found = AdminClient::of(&search.target)?.get(&path).await?;
-                let items = found.get("items").and_then(Value::as_array).cloned().unwrap_or_default();
-                out.list(&dated(items, out), COLUMNS);
+            Self::Search { which, limit, folder } => {
+                let found = which.search(limit, folder.as_deref()).await?;
+                out.items(&found, || attempt::listed(&found));
                 Ok(())
             }
             Self::Verify { folder: Some(folder), key, .. } => offline(&folder, key.as_deref(), out),
@@ -136,7 +160,14 @@ impl Audit {
     }
 }
 
-fn offline(folder: &std::path::Path, key: Option<&str>, out: &Out) -> Outcome {
+/// One attempt of a folder.
+fn read(folder: &Path, attempt: &str) -> Result<Value, Failure> {
+    let id = AttemptId::parse(attempt).map_err(Failure::usage)?;
+    let found = vestibule_evidence::get(folder, id).map_err(Failure::broken)?;
+    found.map(|attempt| json!(attempt)).ok_or_else(|| Failure::usage("no such attempt"))
+}
+
+fn offline(folder: &Path, key: Option<&str>, out: &Out) -> Outcome {
     let key = match key {
         Some(key) => key.to_owned(),
         None => std::fs::read_to_string(folder.join("log.vkey"))
@@ -155,23 +186,26 @@ fn verdict(answer: &Value, out: &Out) -> Outcome {
     out.result(answer, || match answer.get("error").and_then(Value::as_str) {
         Some(error) => format!("FAILED  {error}"),
         None => {
-            let number = |key: &str| answer.pointer(&format!("/report/{key}")).cloned().unwrap_or_default();
-            format!(
+            let report = answer.get("report").cloned().unwrap_or_default();
+            let gaps = report.get("gaps").and_then(Value::as_array).cloned().unwrap_or_default();
+            let summary = format!(
                 "ok  {} entries, {} signed by {} checkpoints, {} not yet signed, {} gaps",
-                number("entries"),
-                number("signed"),
-                number("checkpoints"),
-                number("unsigned"),
-                number("gaps")
-            )
+                text(&report, "entries"),
+                text(&report, "signed"),
+                text(&report, "checkpoints"),
+                text(&report, "unsigned"),
+                gaps.len()
+            );
+            let gaps = gaps.iter().map(|gap| format!("gap {} to {}", moment(gap.get("from")), moment(gap.get("to"))));
+            [summary].into_iter().chain(gaps).collect::<Vec<_>>().join("\n")
         }
     });
     if is_ok { Ok(()) } else { Err(Failure::No) }
 }
 
-async fn tail(search: &Search, out: &Out) -> Outcome {
-    let client = AdminClient::of(&search.target)?;
-    let path = format!("/admin/v1/attempts/live?{}", search.query());
+async fn tail(which: &Which, out: &Out) -> Outcome {
+    let client = AdminClient::of(&which.target)?;
+    let path = format!("/admin/v1/attempts/live?{}", which.query());
     let mut body = client.send(Method::GET, &path, None).await?.into_body();
     let mut pending = Vec::new();
     while let Some(frame) = body.frame().await {
@@ -179,41 +213,10 @@ async fn tail(search: &Search, out: &Out) -> Outcome {
         pending.extend_from_slice(frame.data_ref().map(AsRef::as_ref).unwrap_or_default());
         while let Some(end) = pending.iter().position(|byte| *byte == b'\n') {
             let line: Vec<u8> = pending.drain(..=end).collect();
-            if let Ok(attempt) = serde_json::from_slice::<Value>(&line) {
-                out.result(&attempt, || one_line(&attempt));
+            if let Ok(ended) = serde_json::from_slice::<Value>(&line) {
+                out.result(&ended, || attempt::line(&ended));
             }
         }
     }
     Ok(())
-}
-
-fn one_line(attempt: &Value) -> String {
-    let text = |key: &str| match attempt.get(key) {
-        Some(Value::String(text)) => text.clone(),
-        Some(Value::Null) | None => "-".to_owned(),
-        Some(other) => other.to_string(),
-    };
-    let [at, rest @ ..] = COLUMNS else { return String::new() };
-    let cells: Vec<String> = rest.iter().map(|column| text(column)).collect();
-    format!("{} {}", moment(attempt.get(*at)), cells.join(" "))
-}
-
-/// Moments as people read them.
-fn dated(mut items: Vec<Value>, out: &Out) -> Vec<Value> {
-    if !out.is_json() {
-        for item in &mut items {
-            let shown = moment(item.get("at"));
-            if let Some(members) = item.as_object_mut() {
-                members.insert("at".to_owned(), json!(shown));
-            }
-        }
-    }
-    items
-}
-
-fn moment(at: Option<&Value>) -> String {
-    at.and_then(Value::as_i64)
-        .and_then(|millis| jiff::Timestamp::from_millisecond(millis).ok())
-        .map(|moment| moment.to_string())
-        .unwrap_or_default()
 }

@@ -9,7 +9,7 @@ use crate::config::{FILE_NAME, GatewayConfig, Settings};
 /// Check a configuration, or print its JSON Schema.
 #[derive(Debug, Subcommand)]
 pub(super) enum Config {
-    /// Run the checks that a start runs, without starting.
+    /// Check a configuration file as a start does. Secrets, certificates and addresses are tried by the start only.
     Check {
         /// The configuration file.
         #[arg(default_value = FILE_NAME)]

@@ -5,6 +5,7 @@
 mod admin_client;
 mod agent;
 mod app;
+mod attempt;
 mod audit;
 mod config;
 mod keys;
@@ -23,6 +24,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use output::Out;
 
 /// An access-control gateway between AI agents and the applications they use.
+///
+/// Results go to standard output, diagnostics to standard error. Exit codes: 0 yes; 1 checked, and the answer is no; 2 wrong
+/// usage or an invalid configuration; 3 the gateway cannot be reached, or something broke.
 #[derive(Debug, Parser)]
 #[command(name = "vestibule", version, about, max_term_width = 110, propagate_version = true)]
 struct Cli {
@@ -43,9 +47,7 @@ enum Format {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Start a gateway with a sandbox application, with nothing to configure.
     Quickstart(quickstart::Quickstart),
-    /// Play the story against a running quickstart: what is permitted, what is denied, and why.
     Tour(tour::Tour),
     /// Start a gateway from a configuration file.
     Run(run::Run),
@@ -58,7 +60,6 @@ enum Command {
     /// Look at applications and test the way to them.
     #[command(subcommand)]
     App(app::App),
-    /// Revoke an agent, a token or a delegation, now.
     Revoke(revoke::Revoke),
     /// Read, search and verify the record.
     #[command(subcommand)]

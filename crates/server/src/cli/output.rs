@@ -26,13 +26,19 @@ impl Out {
 
     /// A list: one JSON object a line, or a table of the members in `columns`.
     pub(super) fn list(&self, items: &[Value], columns: &[&str]) {
+        self.items(items, || {
+            let row = |item: &Value| columns.iter().map(|column| cell(item, column)).collect();
+            table(columns, &items.iter().map(row).collect::<Vec<_>>())
+        });
+    }
+
+    /// A list: one JSON object a line, or `text`.
+    pub(super) fn items(&self, items: &[Value], text: impl FnOnce() -> String) {
         if self.is_json {
             items.iter().for_each(|item| self.line(&item.to_string()));
-            return;
+        } else {
+            self.line(&text());
         }
-        let rows: Vec<Vec<String>> =
-            items.iter().map(|item| columns.iter().map(|column| cell(item, column)).collect()).collect();
-        self.line(&table(columns, &rows));
     }
 
     /// A line on standard output. A reader that has gone away ends nothing.
@@ -57,11 +63,10 @@ impl Out {
     }
 }
 
-/// One member, by a path with dots, as text.
-fn cell(item: &Value, column: &str) -> String {
-    let value = column.split('.').try_fold(item, |value, key| value.get(key));
-    match value {
-        None | Some(Value::Null) => "-".to_owned(),
+/// One member as text: empty where it is absent, with commas where it is a list.
+pub(super) fn text(item: &Value, key: &str) -> String {
+    match item.get(key) {
+        None | Some(Value::Null) => String::new(),
         Some(Value::String(text)) => text.clone(),
         Some(Value::Array(items)) => items
             .iter()
@@ -72,9 +77,30 @@ fn cell(item: &Value, column: &str) -> String {
     }
 }
 
+/// One member for a table, where an empty cell would be overlooked.
+fn cell(item: &Value, key: &str) -> String {
+    let text = text(item, key);
+    if text.is_empty() { "-".to_owned() } else { text }
+}
+
+/// The members of an object below each other; what is empty is left out.
+pub(super) fn fields(pairs: &[(&str, String)]) -> String {
+    let given = || pairs.iter().filter(|(_, value)| !value.is_empty());
+    let width = given().map(|(label, _)| label.len()).max().unwrap_or(0);
+    given().map(|(label, value)| format!("{label:<width$}  {value}")).collect::<Vec<_>>().join("\n")
+}
+
+/// Milliseconds since the Unix epoch as RFC 3339, of one width.
+pub(super) fn moment(at: Option<&Value>) -> String {
+    at.and_then(Value::as_i64)
+        .and_then(|millis| jiff::Timestamp::from_millisecond(millis).ok())
+        .map(|moment| format!("{moment:.3}"))
+        .unwrap_or_default()
+}
+
 /// Columns as wide as their widest cell.
 pub(super) fn table(columns: &[&str], rows: &[Vec<String>]) -> String {
-    let head: Vec<String> = columns.iter().map(|column| column.rsplit('.').next().unwrap_or(column).to_uppercase()).collect();
+    let head: Vec<String> = columns.iter().map(|column| column.to_uppercase()).collect();
     let width = |index: usize| {
         rows.iter().chain([&head]).filter_map(|row| row.get(index)).map(|cell| cell.chars().count()).max().unwrap_or(0)
     };

@@ -7,7 +7,7 @@ use vestibule_model::SystemClock;
 use super::{
     Failure, Outcome, Target,
     admin_client::AdminClient,
-    output::{Out, table},
+    output::{Out, table, text},
 };
 use crate::{
     policies::read_folder,
@@ -142,14 +142,6 @@ fn items(value: &Value, key: &str) -> impl Iterator<Item = Value> + use<> {
     value.get(key).and_then(Value::as_array).cloned().unwrap_or_default().into_iter()
 }
 
-fn text(value: &Value, key: &str) -> String {
-    match value.get(key) {
-        Some(Value::String(text)) => text.clone(),
-        Some(Value::Null) | None => String::new(),
-        Some(other) => other.to_string(),
-    }
-}
-
 fn problem(problem: &Value) -> String {
     let place = format!("{}:{}:{}", text(problem, "file"), text(problem, "line"), text(problem, "column"));
     let help = text(problem, "help");
@@ -210,11 +202,26 @@ pub(super) fn explained(explanation: &Value) -> String {
                 if !reason.is_empty() {
                     lines.push(format!("      reason: {reason}"));
                 }
-                lines.extend(items(&policy, "changes").map(|change| format!("      would have to change: {}", change.as_str().unwrap_or_default())));
+                lines.extend(changes(&policy));
             }
+        }
+        if is_without_grant(&subject) {
+            lines.push("    no permit for this operation names it, or a group that it is in".to_owned());
         }
     }
     lines.join("\n")
+}
+
+/// What would have to change: all of it for a permit to apply, one of it for a forbid not to.
+fn changes(policy: &Value) -> Vec<String> {
+    let changes: Vec<Value> = items(policy, "changes").collect();
+    let any = if text(policy, "effect") == "forbid" && changes.len() > 1 { " (any of these)" } else { "" };
+    changes.iter().map(|change| format!("      would have to change{any}: {}", change.as_str().unwrap_or_default())).collect()
+}
+
+fn is_without_grant(subject: &Value) -> bool {
+    let is_empty = |key: &str| items(subject, key).next().is_none();
+    text(subject, "outcome") == "deny" && ["determining", "nearest", "errors"].iter().all(|key| is_empty(key))
 }
 
 impl Applicable {
@@ -231,10 +238,11 @@ impl Applicable {
             .iter()
             .map(|operation| {
                 let ids = |key: &str| items(operation, key).map(|policy| text(&policy, "id")).collect::<Vec<_>>().join(", ");
-                vec![text(operation, "operation"), text(operation, "may"), conditions(operation), ids("grants"), ids("guards")]
+                let cells = [text(operation, "operation"), text(operation, "may"), conditions(operation), ids("grants"), guards(operation)];
+                cells.map(|cell| if cell.is_empty() { "-".to_owned() } else { cell }).to_vec()
             })
             .collect();
-        out.line(&table(&["operation", "may", "when", "granted by", "guard rails"], &rows));
+        out.line(&table(&["operation", "may", "when", "granted by", "unless"], &rows));
         Ok(())
     }
 }
@@ -245,6 +253,15 @@ fn conditions(operation: &Value) -> String {
         items(&grant, "conditions").filter_map(|condition| condition.as_str().map(ToOwned::to_owned)).collect::<Vec<_>>().join(" && ")
     });
     grants.filter(|conditions| !conditions.is_empty()).collect::<Vec<_>>().join(" || ")
+}
+
+/// What can still forbid it.
+fn guards(operation: &Value) -> String {
+    let guards = items(operation, "guards").map(|guard| match text(&guard, "reason") {
+        reason if reason.is_empty() => text(&guard, "id"),
+        reason => format!("{}: {reason}", text(&guard, "id")),
+    });
+    guards.collect::<Vec<_>>().join("; ")
 }
 
 fn user(text: &str) -> Result<Value, Failure> {

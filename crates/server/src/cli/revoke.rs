@@ -4,28 +4,28 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
-use super::{Failure, Outcome, Target, admin_client::AdminClient, output::Out};
+use super::{Failure, Outcome, Target, admin_client::{AdminClient, encoded}, output::Out};
 
 /// Largest token that is read from standard input, in bytes.
 const TOKEN_MAX_BYTES: u64 = 16 << 10;
 
 /// Revoke an agent, a token or a delegation, now.
 ///
-/// Returns when no byte goes to the revoked any more. Repeating it is no error.
+/// Returns when every call that is running under it is cut. It is for good; repeating it is no error.
 #[derive(Debug, Args)]
 pub(super) struct Revoke {
-    /// What it is.
+    /// What the id names.
     #[arg(value_enum)]
     kind: Kind,
     /// Its id. A token is named by its `jti`, or is read from standard input with `-`.
     id: String,
-    /// Why.
+    /// Why, for the record. All reasons act alike.
     #[arg(long, value_enum, default_value_t = Reason::Unspecified)]
     reason: Reason,
     /// Only what was issued at or before this moment is dead: RFC 3339, or milliseconds since the Unix epoch.
     #[arg(long, value_name = "TIME")]
     cutoff: Option<String>,
-    /// Tell what would be cut, and cut nothing.
+    /// Tell what would be cut, and change nothing.
     #[arg(long)]
     dry_run: bool,
     /// Return when every gateway has acknowledged. With one gateway that is always so.
@@ -68,8 +68,13 @@ impl Revoke {
         let body = json!({
             "kind": name(&self.kind), "id": id, "reason": name(&self.reason), "cutoff": cutoff, "dry_run": self.dry_run,
         });
-        let report = AdminClient::of(&self.target)?.post("/admin/v1/revocations", &body).await?;
+        let client = AdminClient::of(&self.target)?;
+        let report = client.post("/admin/v1/revocations", &body).await?;
         out.result(&report, || told(&report, self.dry_run));
+        // In an incident a slip of the pen must not look like success. The revocation stands all the same.
+        if matches!(self.kind, Kind::Agent) && client.get(&format!("/admin/v1/agents/{}", encoded(&id))).await.is_err() {
+            out.complain(&format!("note: no agent `{id}` is registered here"));
+        }
         Ok(())
     }
 }

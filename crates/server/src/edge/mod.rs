@@ -10,9 +10,9 @@ mod problem;
 use std::sync::Arc;
 
 use axum::body::Body;
-use http::{HeaderValue, Response, header};
+use http::{HeaderMap, HeaderValue, Response, header};
 use vestibule_mcp::Asked;
-use vestibule_model::{Answer, AttemptId, Stop};
+use vestibule_model::{Answer, AppKind, AttemptId, Denial, Stop};
 
 use crate::apps::App;
 
@@ -34,6 +34,7 @@ pub(crate) fn answer(stop: &Stop, surface: &Surface, attempt: AttemptId) -> Resp
     };
     let headers = response.headers_mut();
     challenge::put(stop, surface, headers);
+    allow(stop, surface, headers);
     if let Stop::Denied(refusal) = stop
         && let Some(after) = refusal.retry_after
     {
@@ -55,6 +56,19 @@ pub(crate) fn request_id(response: &mut Response<Body>, attempt: AttemptId) {
 /// a connection that is being closed.
 pub(crate) fn closing(response: &mut Response<Body>) {
     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+}
+
+/// RFC 9110 §15.5.6: a 405 MUST say what is allowed. For an HTTP application that is what passes at all, not what this
+/// path has: which operations exist is itself a secret.
+fn allow(stop: &Stop, surface: &Surface, headers: &mut HeaderMap) {
+    let (Stop::Denied(refusal), Some(app)) = (stop, &surface.app) else { return };
+    if refusal.denial == Denial::MethodNotAllowed {
+        let methods = match app.kind() {
+            AppKind::Mcp => "GET, POST, DELETE",
+            AppKind::Http => "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS",
+        };
+        headers.insert(header::ALLOW, HeaderValue::from_static(methods));
+    }
 }
 
 /// A credential that is missing, bad or too small is told in HTTP, where clients look for the challenge.

@@ -1,11 +1,11 @@
 //! The real gateway, on port 0, in a folder of its own.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use vestibule_model::{Clock, OsEntropy, SystemClock};
+use vestibule_model::{Clock, FixedClock, OsEntropy, SystemClock, Timestamp};
 use vestibule_server::{
     Running, Surroundings,
     config::{GatewayConfig, Settings},
@@ -27,12 +27,12 @@ pub(crate) struct TestGateway {
 impl TestGateway {
     /// Starts with this configuration (listeners are set to port 0) and these policy files.
     pub(crate) async fn start(config: &str, policies: &[(&str, &str)]) -> Self {
-        let dir = Arc::new(TempDir::new().unwrap());
-        std::fs::create_dir(dir.path().join("policies")).unwrap();
-        for (name, text) in policies {
-            std::fs::write(dir.path().join("policies").join(name), text).unwrap();
-        }
-        Self::start_in(dir, config, Arc::new(SystemClock::default())).await
+        Self::start_in(folder(policies), config, Arc::new(SystemClock::default())).await
+    }
+
+    /// As [`TestGateway::start`], at the time of a clock that the test moves with [`TestGateway::advance`].
+    pub(crate) async fn start_at(clock: &Arc<FixedClock>, config: &str, policies: &[(&str, &str)]) -> Self {
+        Self::start_in(folder(policies), config, Arc::<FixedClock>::clone(clock)).await
     }
 
     /// Starts in a folder that is there, at the time of `clock`.
@@ -57,6 +57,15 @@ impl TestGateway {
     /// Stops, as SIGTERM does.
     pub(crate) async fn stop(self) {
         self.running.stop().await;
+    }
+
+    /// Moves the clock and waits until the view of revocations is fresh again: nobody followed the store in the time
+    /// that was skipped.
+    pub(crate) async fn advance(&self, clock: &FixedClock, by: Duration) {
+        clock.advance(by);
+        while self.admin("GET", "/readyz").send().await.status != 200 {
+            tokio::task::yield_now().await;
+        }
     }
 
     pub(crate) fn running(&self) -> &Running {
@@ -128,10 +137,30 @@ impl TestGateway {
         self.get(&format!("/admin/v1/attempts?limit=1000&{query}")).await["items"].as_array().unwrap().clone()
     }
 
+    /// The attempt that `reply` is the answer to.
+    pub(crate) async fn attempt_of(&self, reply: &Reply) -> Value {
+        self.get(&format!("/admin/v1/attempts/{}", reply.header("x-request-id"))).await
+    }
+
     /// Revokes; `kind` is `agent`, `token` or `delegation`.
     pub(crate) async fn revoke(&self, kind: &str, id: &str) -> Value {
         self.post("/admin/v1/revocations", &json!({ "kind": kind, "id": id, "reason": "compromise" })).await
     }
+}
+
+/// A folder for a gateway with these policy files.
+pub(crate) fn folder(policies: &[(&str, &str)]) -> Arc<TempDir> {
+    let dir = Arc::new(TempDir::new().unwrap());
+    std::fs::create_dir(dir.path().join("policies")).unwrap();
+    for (name, text) in policies {
+        std::fs::write(dir.path().join("policies").join(name), text).unwrap();
+    }
+    dir
+}
+
+/// Wednesday, 2026-01-07, noon UTC, until the test moves it.
+pub(crate) fn wednesday_noon() -> Arc<FixedClock> {
+    Arc::new(FixedClock::at(Timestamp::from_seconds(1_767_787_200)))
 }
 
 /// A tool call in JSON-RPC, as a legacy client sends it without a session.

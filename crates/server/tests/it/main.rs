@@ -3,4 +3,16 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking; a missing key reads as null")]
 
 mod containment;
+mod door_one;
+mod door_two;
+mod errors;
 mod gateway;
+mod http_apps;
+mod limits;
+mod listeners;
+mod mcp;
+mod policy;
+mod record;
+mod routes;
+mod token_endpoint;
+mod wire;
