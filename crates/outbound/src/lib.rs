@@ -23,5 +23,5 @@ pub use access::Access;
 pub use headers::response_headers;
 pub use outbound::{Forward, Outbound, OutboundError, UpstreamConfig};
 pub use probe::ProbeStep;
-pub use secret_ref::{SecretError, SecretRef, Secrets};
+pub use secret_ref::{LITERAL_SECRET, SecretError, SecretRef, Secrets};
 pub use strategy::{StaticConfig, StrategyConfig};

@@ -56,7 +56,10 @@ impl<'de> Deserialize<'de> for SecretRef {
 /// Takes a map and refuses everything that could be the secret itself, without quoting it.
 struct ReferenceOnly;
 
-const LITERAL: &str = "a secret is given by reference, `{ file: PATH }` or `{ env: NAME }`, never as itself";
+/// What is said of a secret that stands where a reference belongs. Whoever shows it shows no excerpt of the file with it:
+/// the secret is in there.
+pub const LITERAL_SECRET: &str =
+    "a secret is given by reference, `{ file: PATH }` or `{ env: NAME }`, never as itself";
 
 impl<'de> Visitor<'de> for ReferenceOnly {
     type Value = SecretRef;
@@ -83,23 +86,23 @@ impl<'de> Visitor<'de> for ReferenceOnly {
     }
 
     fn visit_str<E: Error>(self, _: &str) -> Result<SecretRef, E> {
-        Err(E::custom(LITERAL))
+        Err(E::custom(LITERAL_SECRET))
     }
 
     fn visit_bool<E: Error>(self, _: bool) -> Result<SecretRef, E> {
-        Err(E::custom(LITERAL))
+        Err(E::custom(LITERAL_SECRET))
     }
 
     fn visit_i64<E: Error>(self, _: i64) -> Result<SecretRef, E> {
-        Err(E::custom(LITERAL))
+        Err(E::custom(LITERAL_SECRET))
     }
 
     fn visit_u64<E: Error>(self, _: u64) -> Result<SecretRef, E> {
-        Err(E::custom(LITERAL))
+        Err(E::custom(LITERAL_SECRET))
     }
 
     fn visit_f64<E: Error>(self, _: f64) -> Result<SecretRef, E> {
-        Err(E::custom(LITERAL))
+        Err(E::custom(LITERAL_SECRET))
     }
 }
 
@@ -199,7 +202,7 @@ mod tests {
             // JSON first: its errors have no excerpt of the file, so what is quoted is what this type quotes.
             if let Ok(value) = serde_json::from_str::<serde_json::Value>(literal) {
                 let message = serde_json::from_value::<SecretRef>(value).unwrap_err().to_string();
-                assert_eq!(message, LITERAL, "{literal}");
+                assert_eq!(message, LITERAL_SECRET, "{literal}");
             }
             let message = serde_saphyr::from_str::<SecretRef>(literal).unwrap_err().to_string();
             assert!(message.contains("by reference"), "{literal}: {message}");

@@ -21,6 +21,8 @@ use crate::{
 
 /// Permits shown per subject that nothing permits, those with the fewest unmet conditions first.
 const NEAREST_MAX: usize = 5;
+/// The most permits that are looked at to find the nearest.
+const EXPLAINED_MAX: usize = 1_000;
 
 /// Which scopes put a claim into a token: what the issuer is configured with.
 pub type ClaimScopes = BTreeMap<String, BTreeSet<String>>;
@@ -147,16 +149,11 @@ impl View<'_> {
         let request = self.scene.entry.question(&slice.uid).in_context(self.context.clone())?;
         let determining = decided.policies.iter().filter_map(|id| self.set.statement(id));
         let determining = determining.map(|policy| self.policy(policy, &request));
-        let mut nearest = Vec::new();
-        if !decided.allow && decided.policies.is_empty() {
-            for permit in
-                slice.slice.statements(&self.set.statements).filter(|policy| policy.effect == Effect::Permit)
-            {
-                nearest.push(self.policy(permit, &request)?);
-            }
-            nearest.sort_by_key(|permit| permit.changes.len());
-            nearest.truncate(NEAREST_MAX);
-        }
+        let nearest = if !decided.allow && decided.policies.is_empty() {
+            self.nearest(slice, &request)?
+        } else {
+            Vec::new()
+        };
         Ok(SubjectExplanation {
             subject: decided.subject.clone(),
             outcome: Outcome::of(decided.allow),
@@ -164,6 +161,27 @@ impl View<'_> {
             nearest,
             errors: decided.errors.clone(),
         })
+    }
+
+    /// The permits of this operation that need the fewest changes: first those about this subject, then those about
+    /// others, which the subject would have to be or belong to.
+    fn nearest(&self, slice: &SubjectSlice, request: &Request) -> Result<Vec<PolicyExplanation>, EngineError> {
+        let is_grant = |policy: &&Statement| {
+            policy.effect == Effect::Permit && !policy.shadow && policy.scope.covers(self.scene.entry)
+        };
+        let mut nearest = Vec::new();
+        for permit in self.set.statements.iter().filter(is_grant).take(EXPLAINED_MAX) {
+            let mut explanation = self.policy(permit, request)?;
+            let is_about_it = slice.slice.statements(&self.set.statements).any(|policy| policy.id == permit.id);
+            if !is_about_it {
+                let change = format!("{} would have to be {}", slice.uid, permit.scope.principal);
+                explanation.changes.insert(0, change);
+            }
+            nearest.push((!is_about_it, explanation));
+        }
+        nearest.sort_by_key(|(is_about_others, permit)| (*is_about_others, permit.changes.len()));
+        nearest.truncate(NEAREST_MAX);
+        Ok(nearest.into_iter().map(|(_, permit)| permit).collect())
     }
 
     fn policy(&self, policy: &Statement, request: &Request) -> Result<PolicyExplanation, EngineError> {

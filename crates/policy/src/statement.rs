@@ -1,6 +1,9 @@
 //! One policy of the set: where it stands, whom it is about, what it reads, and its forms for evaluation.
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    fmt,
+    sync::{Arc, OnceLock},
+};
 
 use cedar_policy::{
     ActionConstraint, Effect, EntityTypeName, EntityUid, Expression, Policy, PrincipalConstraint,
@@ -18,6 +21,19 @@ pub(crate) enum Axis {
     Eq(EntityUid),
     In(EntityUid),
     IsIn(EntityTypeName, EntityUid),
+}
+
+impl fmt::Display for Axis {
+    /// What the principal would have to be.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Any => f.write_str("anybody"),
+            Self::Is(kind) => write!(f, "of the type {kind}"),
+            Self::Eq(uid) => write!(f, "{uid}"),
+            Self::In(uid) => write!(f, "in {uid}"),
+            Self::IsIn(kind, uid) => write!(f, "of the type {kind} and in {uid}"),
+        }
+    }
 }
 
 /// Whom and what a policy is about. A policy that names several actions has several of the last.

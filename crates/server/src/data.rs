@@ -33,10 +33,10 @@ async fn beside(gw: Arc<Gateway>, request: Request<Incoming>, peer: SocketAddr) 
     let path = request.uri().path();
     let document = match (request.method(), path) {
         (&Method::POST, "/oauth/token") => return token_endpoint::handle(gw, request, peer).await,
+        (_, "/oauth/token") => return not_allowed(&gw, "POST"),
         (&Method::GET | &Method::HEAD, "/oauth/jwks") => Some(gw.issuer.jwks()),
         (&Method::GET | &Method::HEAD, SERVER_METADATA) => Some(gw.issuer.metadata()),
         (&Method::GET | &Method::HEAD, path) => path.strip_prefix(RESOURCE_METADATA).and_then(|of| resource(&gw, of)),
-        (_, "/oauth/token") => return not_allowed(&gw, "POST"),
         (_, "/oauth/jwks" | SERVER_METADATA) => return not_allowed(&gw, "GET, HEAD"),
         (_, _) => None,
     };

@@ -157,7 +157,7 @@ impl Running {
         let data_address = bound.data.address();
         tasks.spawn(bound.data.serve(Arc::clone(&limits), data_handler, stop.clone()));
         let operators = Operators::serve(bound.admin, &limits, admin_handler);
-        Ok(Self { gateway, stop, tasks, operators })
+        Ok(Self { gateway, data_address, stop, tasks, operators })
     }
 
     /// The address that the data listener is bound to, whatever clients call it.

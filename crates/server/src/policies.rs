@@ -38,7 +38,8 @@ pub(crate) struct Policies {
 
 impl Policies {
     pub(crate) fn new(folder: PathBuf, timezone: &str) -> Self {
-        let status = PolicyStatus { running: None, loaded_at: None, problems: Vec::new(), warnings: Vec::new() };
+        let status =
+            PolicyStatus { running: None, loaded_at: None, problems: Vec::new(), warnings: Vec::new() };
         let options = Options { timezone: timezone.to_owned() };
         Self { folder, options, tried: Mutex::default(), status: Mutex::new(status) }
     }
@@ -122,7 +123,8 @@ pub(crate) fn read_folder(folder: &Path) -> Result<Vec<PolicyFile>, Problem> {
     let mut files = Vec::new();
     for entry in entries {
         let path = entry.map_err(|error| fault(folder, error))?.path();
-        let Some(name) = path.file_name().and_then(|name| name.to_str()).filter(|name| name.ends_with(".cedar"))
+        let Some(name) =
+            path.file_name().and_then(|name| name.to_str()).filter(|name| name.ends_with(".cedar"))
         else {
             continue;
         };

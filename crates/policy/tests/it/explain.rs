@@ -189,3 +189,11 @@ fn nothing_is_said_about_an_agent_that_is_not_registered() {
     let empty = Lock::new(None, directory(&[("a", &[], 0)]));
     assert!(matches!(empty.applicable(plain("a").agent(), None), Err(NotApplicable::Refused(_))));
 }
+
+#[test]
+fn a_grant_to_others_is_named_with_what_the_subject_would_have_to_belong_to() {
+    let explained = explain(&suppose("c", "sandbox__delete_repo", r#"{"name":"x"}"#));
+    let nearest = &explained.subjects[0].nearest[0];
+    assert_eq!(nearest.id, "p.delete");
+    assert_eq!(nearest.changes, [r#"Agent::"c" would have to be in AgentGroup::"g""#]);
+}

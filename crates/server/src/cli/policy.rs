@@ -206,7 +206,7 @@ pub(super) fn explained(explanation: &Value) -> String {
             }
         }
         if is_without_grant(&subject) {
-            lines.push("    no permit for this operation names it, or a group that it is in".to_owned());
+            lines.push("    no permit covers this operation".to_owned());
         }
     }
     lines.join("\n")

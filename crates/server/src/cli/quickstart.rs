@@ -68,17 +68,21 @@ impl Quickstart {
         run::log_to_stderr();
         let dir = run::absolute(&self.dir)?;
         prepare(&dir)?;
-        add_apps(&dir, &self.apps)?;
+        let config_before = add_apps(&dir, &self.apps)?;
         let mut settings = Settings::read(&dir.join(FILE_NAME)).map_err(Failure::usage)?;
         settings.data.listen = self.listen.unwrap_or(settings.data.listen);
         settings.admin.listen = self.admin_listen.unwrap_or(settings.admin.listen);
         let stop = CancellationToken::new();
         let sandbox = serve_sandbox(&dir, &mut settings, stop.clone()).await?;
+        let signals = run::Signals::take()?;
         let running = run::start(settings.clone()).await?;
         run::announce(&settings, &running, &dir)?;
         let agents = agents(&dir, &running).await?;
-        for (id, _) in &self.apps {
-            starter::policy(&running, &dir, id, self.app_permit_all, out).await?;
+        if let Err(failure) = self.permit_apps(&running, &dir, out).await {
+            // A URL that was mistyped must not stay in the configuration.
+            std::fs::write(dir.join(FILE_NAME), config_before).map_err(Failure::broken)?;
+            running.stop().await;
+            return Err(failure);
         }
         if let Some(problem) = running.policy_status().problems.first() {
             out.complain(&format!("the policies in {} are not loaded: {problem}", dir.join("policies").display()));
@@ -86,10 +90,19 @@ impl Quickstart {
         let contract = run::contract(&running, &dir, &agents);
         run::write_private(&dir.join(QUICKSTART_FILE), &contract)?;
         out.result(&contract, || next_steps(&running, &dir, &agents));
-        let ended = run::until_stopped(running).await;
+        let ended = run::until_stopped(running, signals).await;
         stop.cancel();
         let _ = sandbox.await;
         ended
+    }
+}
+
+impl Quickstart {
+    async fn permit_apps(&self, running: &Running, dir: &Path, out: &Out) -> Outcome {
+        for (id, _) in &self.apps {
+            starter::policy(running, dir, id, self.app_permit_all, out).await?;
+        }
+        Ok(())
     }
 }
 
@@ -113,13 +126,14 @@ fn prepare(dir: &Path) -> Outcome {
     Ok(())
 }
 
-/// Appends applications to the configuration. `apps` is its last section.
-fn add_apps(dir: &Path, apps: &[(AppId, Url)]) -> Outcome {
-    if apps.is_empty() {
-        return Ok(());
-    }
+/// Appends applications to the configuration and returns what it was. `apps` is its last section.
+fn add_apps(dir: &Path, apps: &[(AppId, Url)]) -> Result<String, Failure> {
     let path = dir.join(FILE_NAME);
-    let mut text = std::fs::read_to_string(&path).map_err(Failure::broken)?;
+    let before = std::fs::read_to_string(&path).map_err(Failure::broken)?;
+    if apps.is_empty() {
+        return Ok(before);
+    }
+    let mut text = before.clone();
     let known = Settings::read(&path).map_err(Failure::usage)?;
     for (id, url) in apps {
         match known.apps.iter().find(|app| app.id == *id) {
@@ -132,7 +146,7 @@ fn add_apps(dir: &Path, apps: &[(AppId, Url)]) -> Outcome {
         }
     }
     std::fs::write(&path, text).map_err(Failure::broken)?;
-    Settings::read(&path).map(drop).map_err(|error| {
+    Settings::read(&path).map(|_| before).map_err(|error| {
         Failure::Usage(format!("`--app` could not be added, `apps` must be the last section: {error}"))
     })
 }

@@ -4,7 +4,7 @@ use clap::Args;
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use std::sync::Arc;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use vestibule_model::{OsEntropy, SystemClock};
 use vestibule_outbound::SecretRef;
 
@@ -36,6 +36,7 @@ impl Run {
         log_to_stderr();
         let file = self.config.unwrap_or_else(|| self.dir.join(FILE_NAME));
         let settings = Settings::read(&file).map_err(Failure::usage)?;
+        let signals = Signals::take()?;
         let running = start(settings.clone()).await?;
         if let Some(problem) = running.policy_status().problems.first() {
             out.complain(&format!("the policies are not loaded, everything is refused: {problem}"));
@@ -45,7 +46,7 @@ impl Run {
         out.result(&contract(&running, &dir, &[]), || {
             format!("gateway  {}\nadmin    {}", running.gateway_url(), running.admin_url())
         });
-        until_stopped(running).await
+        until_stopped(running, signals).await
     }
 }
 
@@ -102,19 +103,34 @@ pub(super) fn contract(running: &Running, dir: &Path, agents: &[Value]) -> Value
     })
 }
 
-/// Serves until SIGTERM or SIGINT, then drains. A second signal ends at once.
-pub(super) async fn until_stopped(running: Running) -> Outcome {
-    let mut terminate = signal(SignalKind::terminate()).map_err(Failure::broken)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::broken)?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+/// SIGTERM and SIGINT. Taken before the gateway starts, so that one that comes early does not end the process in the
+/// middle: it is met when the start is complete.
+pub(super) struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    pub(super) fn take() -> Result<Self, Failure> {
+        let take = |kind| signal(kind).map_err(Failure::broken);
+        Ok(Self { terminate: take(SignalKind::terminate())?, interrupt: take(SignalKind::interrupt())? })
     }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// Serves until a signal, then drains. A second signal ends at once.
+pub(super) async fn until_stopped(running: Running, mut signals: Signals) -> Outcome {
+    signals.next().await;
     tracing::info!("draining");
     tokio::select! {
         () = running.stop() => Ok(()),
-        _ = terminate.recv() => Err(Failure::Broken("ended before the drain was complete".to_owned())),
-        _ = interrupt.recv() => Err(Failure::Broken("ended before the drain was complete".to_owned())),
+        () = signals.next() => Err(Failure::Broken("ended before the drain was complete".to_owned())),
     }
 }
 

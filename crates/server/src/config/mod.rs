@@ -13,6 +13,7 @@ use std::{
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use vestibule_outbound::LITERAL_SECRET;
 
 pub use app::{AppConfig, HttpAppConfig, McpAppConfig, RecordConfig};
 pub use limits::LimitsConfig;
@@ -187,12 +188,15 @@ impl GatewayConfig {
     /// Parses the text of a configuration file.
     ///
     /// # Errors
-    /// A message with line, column and an excerpt.
+    /// A message with line, column and an excerpt; without the excerpt where it would show a literal secret.
     pub fn parse(text: &str) -> Result<Self, String> {
         if text.trim().is_empty() {
             return Ok(Self::default());
         }
-        serde_saphyr::from_str(text).map_err(|error| error.to_string())
+        serde_saphyr::from_str(text).map_err(|error| {
+            let bare = error.without_snippet().to_string();
+            if bare.contains(LITERAL_SECRET) { bare } else { error.to_string() }
+        })
     }
 
     /// The JSON Schema of the file.

@@ -39,7 +39,8 @@ impl Help {
 
     fn of(&mut self, path: &[String]) -> &str {
         self.0.entry(path.to_vec()).or_insert_with(|| {
-            let output = Command::new(env!("CARGO_BIN_EXE_vestibule")).args(path).arg("--help").output().unwrap();
+            let output =
+                Command::new(env!("CARGO_BIN_EXE_vestibule")).args(path).arg("--help").output().unwrap();
             String::from_utf8(output.stdout).unwrap()
         })
     }

@@ -10,7 +10,12 @@
 //! - `sh run`: runs, in order of the page, and succeeds;
 //! - `console run`: each `$ …` runs. Where output is shown, it comes: `…` stands for anything, on a line of its own for
 //!   any lines. Where none is shown, the command succeeds.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking; a missing key reads as null")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test fails by panicking; a missing key reads as null"
+)]
 
 mod commands;
 mod page;
@@ -38,7 +43,8 @@ fn every_relative_link_leads_somewhere() {
     for page in pages() {
         for link in page.links() {
             let (file, heading) = link.split_once('#').unwrap_or((&link, ""));
-            let target = if file.is_empty() { page.path.clone() } else { page.path.parent().unwrap().join(file) };
+            let target =
+                if file.is_empty() { page.path.clone() } else { page.path.parent().unwrap().join(file) };
             assert!(target.exists(), "{}: `{link}` leads nowhere", page.name);
             if !heading.is_empty() {
                 assert!(page::headings(&target).contains(heading), "{}: no heading for `{link}`", page.name);
@@ -52,8 +58,10 @@ fn every_configuration_is_accepted() {
     let mut seen = 0;
     for page in pages() {
         for block in page.blocks.iter().filter(|block| block.info == "yaml config") {
-            let config = GatewayConfig::parse(&block.text).unwrap_or_else(|error| panic!("{}: {error}", page.place(block)));
-            Settings::check(config, Path::new("/nowhere")).unwrap_or_else(|error| panic!("{}: {error}", page.place(block)));
+            let config = GatewayConfig::parse(&block.text)
+                .unwrap_or_else(|error| panic!("{}: {error}", page.place(block)));
+            Settings::check(config, Path::new("/nowhere"))
+                .unwrap_or_else(|error| panic!("{}: {error}", page.place(block)));
             seen += 1;
         }
     }
@@ -95,9 +103,15 @@ fn every_policy_loads() {
             std::fs::write(folder.join(format!("line-{}.cedar", block.line)), &block.text).unwrap();
         }
         if !policies.is_empty() {
-            let checked = gateway.vestibule(&["policy", "check", folder.to_str().unwrap(), "--output", "json"]);
+            let checked =
+                gateway.vestibule(&["policy", "check", folder.to_str().unwrap(), "--output", "json"]);
             let told: serde_json::Value = serde_json::from_str(&checked).unwrap();
-            assert_eq!((&told["ok"], &told["warnings"]), (&true.into(), &serde_json::json!([])), "{}: {checked}", page.name);
+            assert_eq!(
+                (&told["ok"], &told["warnings"]),
+                (&true.into(), &serde_json::json!([])),
+                "{}: {checked}",
+                page.name
+            );
             seen += policies.len();
         } else {
             std::fs::remove_dir(&folder).unwrap();

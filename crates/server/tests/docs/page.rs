@@ -37,7 +37,9 @@ impl Block {
     fn typed(&self) -> Vec<String> {
         match self.language() {
             "sh" => vec![self.text.replace("\\\n", " ")],
-            "console" => self.text.lines().filter_map(|line| line.strip_prefix("$ ")).map(ToOwned::to_owned).collect(),
+            "console" => {
+                self.text.lines().filter_map(|line| line.strip_prefix("$ ")).map(ToOwned::to_owned).collect()
+            }
             _ => Vec::new(),
         }
     }
@@ -79,7 +81,9 @@ impl Page {
         let mut open: Option<Block> = None;
         for (at, line) in text.lines().enumerate() {
             match (line.strip_prefix("```"), &mut open) {
-                (Some(info), None) => open = Some(Block { line: at + 1, info: info.to_owned(), text: String::new() }),
+                (Some(info), None) => {
+                    open = Some(Block { line: at + 1, info: info.to_owned(), text: String::new() })
+                }
                 (Some(_), Some(_)) => page.blocks.extend(open.take()),
                 (None, Some(block)) => block.text.push_str(&format!("{line}\n")),
                 (None, None) => page.prose.push((at + 1, line.to_owned())),
@@ -131,7 +135,8 @@ impl Page {
         }
         for (line, text) in &self.prose {
             for code in text.split('`').skip(1).step_by(2).filter(|code| code.starts_with("vestibule ")) {
-                found.extend(commands(code).into_iter().map(|words| (format!("{}:{line}", self.name), words)));
+                found
+                    .extend(commands(code).into_iter().map(|words| (format!("{}:{line}", self.name), words)));
             }
         }
         found

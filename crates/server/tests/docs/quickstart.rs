@@ -22,7 +22,15 @@ impl Quickstart {
     pub(crate) fn start() -> Self {
         let folder = TempDir::new().unwrap();
         let mut process = command(&folder)
-            .args(["quickstart", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--output", "json"])
+            .args([
+                "quickstart",
+                "--listen",
+                "127.0.0.1:0",
+                "--admin-listen",
+                "127.0.0.1:0",
+                "--output",
+                "json",
+            ])
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();

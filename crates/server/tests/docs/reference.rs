@@ -15,7 +15,9 @@ const CONFIGURATION: &str = "docs/reference/configuration.md";
 /// The names in backticks in the first cells of a page's tables.
 fn described(page: &Page) -> BTreeSet<String> {
     let cells = page.rows().into_iter().filter_map(|(_, cells)| cells.into_iter().next());
-    cells.flat_map(|cell| cell.split('`').skip(1).step_by(2).map(ToOwned::to_owned).collect::<Vec<_>>()).collect()
+    cells
+        .flat_map(|cell| cell.split('`').skip(1).step_by(2).map(ToOwned::to_owned).collect::<Vec<_>>())
+        .collect()
 }
 
 /// The JSON of the block with this info string.
@@ -27,7 +29,14 @@ fn shown(page: &Page, info: &str) -> Value {
 fn keys(value: &Value, found: &mut BTreeSet<String>) {
     match value {
         Value::Object(members) => {
-            found.extend(members.get("properties").and_then(Value::as_object).into_iter().flatten().map(|(key, _)| key.clone()));
+            found.extend(
+                members
+                    .get("properties")
+                    .and_then(Value::as_object)
+                    .into_iter()
+                    .flatten()
+                    .map(|(key, _)| key.clone()),
+            );
             members.values().for_each(|member| keys(member, found));
         }
         Value::Array(items) => items.iter().for_each(|item| keys(item, found)),
@@ -86,7 +95,8 @@ async fn the_claims_of_a_token_are_those_of_the_reference() {
     let gateway = Quickstart::start();
     let secret = Credential::Basic(gateway.text("/agents/0/client_secret").to_owned());
     let clock = Arc::new(SystemClock::default());
-    let agent = TestAgent::connect(gateway.text("/issuer"), gateway.text("/agents/0/id"), secret, clock).await;
+    let agent =
+        TestAgent::connect(gateway.text("/issuer"), gateway.text("/agents/0/id"), secret, clock).await;
     let token = agent.token(gateway.text("/apps/0/url")).await;
     let claims = claims(&token);
     let names = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<BTreeSet<_>>();

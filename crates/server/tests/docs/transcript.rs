@@ -23,7 +23,10 @@ struct Step {
 
 /// Runs a page.
 pub(crate) fn run(name: &str) {
-    if !["bash", "curl"].iter().all(|tool| Command::new(tool).arg("--version").stdout(Stdio::null()).status().is_ok()) {
+    if !["bash", "curl"]
+        .iter()
+        .all(|tool| Command::new(tool).arg("--version").stdout(Stdio::null()).status().is_ok())
+    {
         // A fresh clone passes without tools of its own; where a reader of the page would need them, so does this.
         #[expect(clippy::print_stderr, reason = "what is not tried is said")]
         return eprintln!("SKIPPED: {name} is run where bash and curl are");
@@ -60,7 +63,8 @@ pub(crate) fn run(name: &str) {
     for (at, step) in steps.iter().enumerate() {
         let output = fs::read(results.join(format!("{at}.out"))).unwrap_or_default();
         let output = String::from_utf8_lossy(&output).into_owned();
-        let code = fs::read_to_string(results.join(format!("{at}.code"))).unwrap_or_else(|_| "none, it did not end".into());
+        let code = fs::read_to_string(results.join(format!("{at}.code")))
+            .unwrap_or_else(|_| "none, it did not end".into());
         let fits = step.shown.as_ref().is_none_or(|shown| fit(shown, &output.lines().collect::<Vec<_>>()));
         let is_fine = if step.shown.is_some() { fits } else { code.trim() == "0" };
         let Step { place, typed, shown } = step;
@@ -73,7 +77,9 @@ fn shell(steps: &[Step]) -> String {
     let mut script = "PATH=$BIN:$PATH\n".to_owned();
     for (at, step) in steps.iter().enumerate() {
         let typed = step.typed.trim_end();
-        script.push_str(&format!("{{\n{typed}\n}} >\"$RESULTS/{at}.out\" 2>&1\necho $? >\"$RESULTS/{at}.code\"\n"));
+        script.push_str(&format!(
+            "{{\n{typed}\n}} >\"$RESULTS/{at}.out\" 2>&1\necho $? >\"$RESULTS/{at}.code\"\n"
+        ));
     }
     script.push_str("jobs -p | xargs -r kill 2>/dev/null\n");
     script
@@ -89,7 +95,9 @@ fn steps(page: &Page) -> Vec<Step> {
         }
         for line in block.text.lines() {
             match (line.strip_prefix("$ "), steps.last_mut()) {
-                (Some(typed), _) => steps.push(Step { place: place.clone(), typed: typed.to_owned(), shown: None }),
+                (Some(typed), _) => {
+                    steps.push(Step { place: place.clone(), typed: typed.to_owned(), shown: None })
+                }
                 (None, Some(step)) => step.shown.get_or_insert_default().push(line.to_owned()),
                 (None, None) => panic!("{place}: output without a command"),
             }
@@ -102,8 +110,12 @@ fn steps(page: &Page) -> Vec<Step> {
 fn fit(shown: &[String], found: &[&str]) -> bool {
     match shown.split_first() {
         None => found.is_empty(),
-        Some((first, rest)) if first == "…" => (0..=found.len()).any(|skipped| fit(rest, &found[skipped..])),
-        Some((first, rest)) => found.split_first().is_some_and(|(line, left)| is_like(first, line) && fit(rest, left)),
+        Some((first, rest)) if first == "…" => {
+            (0..=found.len()).any(|skipped| fit(rest, &found[skipped..]))
+        }
+        Some((first, rest)) => {
+            found.split_first().is_some_and(|(line, left)| is_like(first, line) && fit(rest, left))
+        }
     }
 }
 
@@ -125,7 +137,9 @@ fn is_like(shown: &str, found: &str) -> bool {
 
 #[test]
 fn output_is_compared_up_to_what_is_left_out() {
-    for (shown, found) in [("a", "a"), ("a  b", "a b"), ("a…c", "abc"), ("…", ""), ("a … d", "a d"), ("ok …", "ok  3")] {
+    for (shown, found) in
+        [("a", "a"), ("a  b", "a b"), ("a…c", "abc"), ("…", ""), ("a … d", "a d"), ("ok …", "ok  3")]
+    {
         assert!(is_like(shown, found), "{shown} {found}");
     }
     for (shown, found) in [("a", "b"), ("a…c", "ab"), ("a…b…c", "acb"), ("", "x"), ("a…", "ba")] {

@@ -8,11 +8,11 @@ use std::{
     sync::Arc,
 };
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::task::spawn_blocking;
 use vestibule_model::SystemClock;
-use vestibule_testkit::{Credential, Http, TestAgent};
+use vestibule_testkit::{Call, Credential, Http, TestAgent};
 
 /// Free ports, so that tests do not meet.
 pub(crate) const ANY_PORT: [&str; 4] = ["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
@@ -24,29 +24,33 @@ fn vestibule(args: &[&str]) -> Command {
 }
 
 /// A gateway's folder.
-pub(crate) struct Folder(TempDir);
+pub(crate) struct Folder {
+    path: PathBuf,
+    _parent: TempDir,
+}
 
 impl Folder {
-    /// An empty one.
+    /// One that is not there yet.
     pub(crate) fn new() -> Self {
-        Self(TempDir::new().unwrap())
+        let parent = TempDir::new().unwrap();
+        Self { path: parent.path().join("gateway"), _parent: parent }
     }
 
     /// One with this configuration and this policy, for [`Folder::run`].
     pub(crate) fn with(config: &str, policy: &str) -> Self {
         let folder = Self::new();
+        std::fs::create_dir_all(folder.join("policies")).unwrap();
         std::fs::write(folder.join("vestibule.yaml"), config).unwrap();
-        std::fs::create_dir(folder.join("policies")).unwrap();
         std::fs::write(folder.join("policies/all.cedar"), policy).unwrap();
         folder
     }
 
     pub(crate) fn path(&self) -> &str {
-        self.0.path().to_str().unwrap()
+        self.path.to_str().unwrap()
     }
 
     pub(crate) fn join(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
+        self.path.join(name)
     }
 
     /// `vestibule quickstart` on free ports; returns when it serves.
@@ -149,6 +153,22 @@ async fn finish(mut command: Command) -> Ran {
         stdout: String::from_utf8(output.stdout).unwrap(),
         stderr: String::from_utf8(output.stderr).unwrap(),
     }
+}
+
+/// A request of a client of MCP 2026-07-28.
+pub(crate) fn modern(url: &str, token: &str, method: &str, mut params: Value) -> Call {
+    const VERSION: &str = "2026-07-28";
+    params["_meta"] = json!({
+        "io.modelcontextprotocol/protocolVersion": VERSION, "io.modelcontextprotocol/clientCapabilities": {},
+        "progressToken": 1,
+    });
+    let call = Http::post(url)
+        .bearer(token)
+        .header("accept", "application/json, text/event-stream")
+        .header("mcp-protocol-version", VERSION)
+        .header("mcp-method", method);
+    let call = if let Some(name) = params["name"].as_str() { call.header("mcp-name", name) } else { call };
+    call.json(&json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params }))
 }
 
 /// A process that prints lines. Killed when it is dropped.

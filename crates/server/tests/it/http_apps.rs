@@ -6,7 +6,7 @@ mod replies;
 mod requests;
 
 use http::Method;
-use serde_json::{Value, json};
+use serde_json::json;
 use vestibule_testkit::{Answer, Call, Http, Reply, TestUpstream};
 
 use crate::gateway::TestGateway;
@@ -52,7 +52,10 @@ impl Scene {
     /// `config` is added to the configuration.
     async fn with(config: &str) -> Self {
         let upstream = TestUpstream::http(Answer::json(&json!({ "from": "upstream" }))).await;
-        let app = format!("apps:\n  api:\n    http:\n     url: '{}/v1'\n     operations:\n      routes:", upstream.url());
+        let app = format!(
+            "apps:\n  api:\n    http:\n     url: '{}/v1'\n     operations:\n      routes:",
+            upstream.url()
+        );
         let config = format!("{app}{}\n{config}", OPERATIONS.replace("\n", "\n  "));
         let gateway = TestGateway::start(&config, &[("api.cedar", POLICIES)]).await;
         let token = gateway.token("a", "api").await;

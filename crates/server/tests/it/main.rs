@@ -2,6 +2,8 @@
 //! application saw, what the caller got, what the record says.
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking; a missing key reads as null")]
 
+mod binary;
+mod cli;
 mod containment;
 mod door_one;
 mod door_two;
@@ -12,6 +14,7 @@ mod limits;
 mod listeners;
 mod mcp;
 mod policy;
+mod quickstart;
 mod record;
 mod routes;
 mod token_endpoint;

@@ -5,6 +5,7 @@ mod faults;
 mod lists;
 mod replies;
 mod sessions;
+mod versions;
 
 use std::sync::Arc;
 
@@ -29,9 +30,7 @@ when { context.input.name == "greet" };
 "#;
 
 fn tools() -> Vec<Value> {
-    let tool = |name: &str, properties: Value| {
-        json!({ "name": name, "inputSchema": { "type": "object", "properties": properties } })
-    };
+    let tool = |name: &str, properties: Value| json!({ "name": name, "inputSchema": { "type": "object", "properties": properties } });
     vec![
         tool("read", json!({})),
         tool("work", json!({})),
@@ -92,7 +91,8 @@ fn modern_message(method: &str, mut params: Value) -> Value {
 
 /// A request of a client of 2026-07-28 whose headers say what its message says.
 fn modern(url: &str, token: &str, message: &Value) -> Call {
-    let call = modern_headers(url, token).header("mcp-method", message["method"].as_str().unwrap()).json(message);
+    let call =
+        modern_headers(url, token).header("mcp-method", message["method"].as_str().unwrap()).json(message);
     match message["params"]["name"].as_str() {
         Some(name) => call.header("mcp-name", name),
         None => call,

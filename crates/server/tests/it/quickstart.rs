@@ -4,13 +4,13 @@ use serde_json::{Value, json};
 use vestibule_testkit::{Era, Http, Mcp, TestUpstream};
 
 use crate::{
-    binary::{ANY_PORT, Folder, Served, cli},
-    gateway::{call, rpc},
+    binary::{ANY_PORT, Folder, Served, cli, modern},
 };
 
 /// What the agent gets for one tool call.
 async fn tool(served: &Served, token: &str, app: &str, tool: &str, arguments: Value) -> Value {
-    rpc(served.resource(app), token, &call(tool, arguments)).await.json()
+    let params = json!({ "name": tool, "arguments": arguments });
+    modern(served.resource(app), token, "tools/call", params).send().await.json()
 }
 
 #[tokio::test]
@@ -31,14 +31,14 @@ async fn one_line_of_json_is_all_that_an_agent_needs() {
     let metadata = challenge.header("www-authenticate").split('"').nth(1).unwrap().to_owned();
     assert_eq!(Http::get(&metadata).send().await.json()["resource"], mcp, "the URL is the resource identifier");
 
-    let token = agent.token(mcp).await;
     let reply = agent.request_token(&[("resource", mcp), ("scope", "repo")]).await.json();
     let scoped = reply["access_token"].as_str().unwrap();
     let listed = tool(&served, scoped, "sandbox", "list_repos", json!({})).await;
-    assert_eq!(listed["result"]["isError"], json!(false), "{listed} {token}");
+    assert_eq!(listed["result"]["isError"], json!(false), "{listed}");
     let created = tool(&served, scoped, "sandbox", "create_repo", json!({ "name": "mine" })).await;
     assert_eq!(created["result"]["isError"], json!(false), "{created}");
-    let streamed = rpc(mcp, scoped, &call("stream_progress", json!({ "seconds": 1 }))).await;
+    let streamed = modern(mcp, scoped, "tools/call", json!({ "name": "stream_progress", "arguments": { "seconds": 1 } }));
+    let streamed = streamed.send().await;
     assert!(streamed.text().contains("notifications/progress"));
     let deleted = tool(&served, scoped, "sandbox", "delete_repo", json!({ "name": "mine" })).await;
     assert_eq!(deleted["error"]["code"], -32602, "{deleted}");
@@ -65,8 +65,8 @@ async fn a_second_start_knows_the_same_agents_and_their_secrets_work() {
 #[tokio::test]
 async fn nobody_else_on_the_machine_can_read_the_folder() {
     let folder = Folder::new();
-    let served = folder.quickstart(&["--dir", folder.join("made").to_str().unwrap()]).await;
-    let mut left = vec![folder.join("made")];
+    let served = folder.quickstart(&[]).await;
+    let mut left = vec![folder.join("")];
     let mut files = 0;
     while let Some(path) = left.pop() {
         let mode = std::fs::metadata(&path).unwrap().permissions().mode() & 0o777;
@@ -97,17 +97,7 @@ fn tools() -> Vec<Value> {
 async fn listed(served: &Served) -> Vec<String> {
     let resource = served.resource("notes").to_owned();
     let token = served.agent(0).await.token(&resource).await;
-    let list = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": { "_meta": {
-        "io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {} } } });
-    let reply = Http::post(&resource)
-        .bearer(&token)
-        .header("accept", "application/json, text/event-stream")
-        .header("mcp-protocol-version", "2026-07-28")
-        .header("mcp-method", "tools/list")
-        .json(&list)
-        .send()
-        .await
-        .json();
+    let reply = modern(&resource, &token, "tools/list", json!({})).send().await.json();
     let tools = reply["result"]["tools"].as_array().unwrap_or_else(|| panic!("{reply}")).iter();
     tools.map(|tool| tool["name"].as_str().unwrap().to_owned()).collect()
 }
@@ -120,7 +110,7 @@ async fn a_real_server_starts_with_what_it_calls_harmless_permitted_and_the_rest
     let served = folder.quickstart(&["--app", &app]).await;
     assert_eq!(listed(&served).await, ["look", "add"]);
     let policy = std::fs::read_to_string(folder.join("policies/notes.cedar")).unwrap();
-    let granting = |line: &&str| line.contains("permit (");
+    let granting = |line: &&str| tools().iter().any(|tool| line.contains(&format!("notes__{}\"", tool["name"].as_str().unwrap())));
     let (live, commented): (Vec<&str>, Vec<&str>) =
         policy.lines().filter(granting).partition(|line| line.starts_with("permit ("));
     assert!(live[0].contains("notes__look") && live[1].contains("notes__add") && live.len() == 2, "{live:?}");
@@ -158,6 +148,8 @@ async fn an_application_that_is_not_there_is_a_clear_error() {
         async move { cli(&[&["quickstart", "--dir", path, "--app", app], &ANY_PORT[..]].concat()).await }
     };
     start("notes=http://127.0.0.1:1/mcp").await.refuses(3, "is its URL right?");
+    let config = std::fs::read_to_string(folder.join("vestibule.yaml")).unwrap();
+    assert!(!config.contains("notes"), "a mistyped URL does not stay");
     start("notes").await.refuses(2, "must be ID=URL");
     start("notes=nowhere").await.refuses(2, "the URL is not one");
     start("Not An Id=http://127.0.0.1:1/mcp").await.refuses(2, "invalid value");

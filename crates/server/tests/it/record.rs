@@ -43,7 +43,8 @@ struct Scene {
 impl Scene {
     async fn new() -> Self {
         let upstream = TestUpstream::http(Answer::json(&json!({}))).await;
-        let gateway = TestGateway::start(&CONFIG.replace("{AT}", &upstream.url()), &[("p.cedar", POLICIES)]).await;
+        let gateway =
+            TestGateway::start(&CONFIG.replace("{AT}", &upstream.url()), &[("p.cedar", POLICIES)]).await;
         Self { upstream, gateway }
     }
 

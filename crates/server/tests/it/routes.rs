@@ -88,8 +88,15 @@ async fn every_row_of_the_data_listener_refuses_nobody_strangers_and_the_revoked
                 ] {
                     let reply = call.send().await;
                     assert_eq!(reply.status, 401, "{method} {path}: {who}");
-                    assert!(reply.header("www-authenticate").contains("resource_metadata"), "{method} {path}: {who}");
-                    assert_eq!(house.gateway.attempt_of(&reply).await["denial"], code, "{method} {path}: {who}");
+                    assert!(
+                        reply.header("www-authenticate").contains("resource_metadata"),
+                        "{method} {path}: {who}"
+                    );
+                    assert_eq!(
+                        house.gateway.attempt_of(&reply).await["denial"],
+                        code,
+                        "{method} {path}: {who}"
+                    );
                 }
             }
             For::Client => {
@@ -133,11 +140,17 @@ async fn every_row_of_the_admin_listener_refuses_everybody_but_the_operator() {
                 ] {
                     let reply = call.send().await;
                     assert_eq!(reply.status, 401, "{method} {path}: {who}");
-                    assert_eq!(reply.header("www-authenticate"), "Bearer realm=\"vestibule-admin\"", "{path}");
+                    assert_eq!(
+                        reply.header("www-authenticate"),
+                        "Bearer realm=\"vestibule-admin\"",
+                        "{path}"
+                    );
                     assert_eq!(reply.json()["code"], "credential-missing", "{method} {path}: {who}");
                 }
             }
-            For::Agent | For::Client => panic!("{path}: nothing of the agents' is on the operators' listener"),
+            For::Agent | For::Client => {
+                panic!("{path}: nothing of the agents' is on the operators' listener")
+            }
         }
     }
     assert_eq!((house.state().await, house.requests()), before);
@@ -168,20 +181,52 @@ async fn nothing_is_served_beside_the_table() {
     let house = House::new().await;
     let token = house.agent.token(&house.gateway.resource("web")).await;
     for path in [
-        "/", "/livez", "/readyz", "/metrics", "/admin/v1/agents", "/oauth", "/oauth/authorize", "/oauth/token/",
-        "/OAUTH/jwks", "//oauth/jwks", "/.well-known", "/.well-known/openid-configuration", "/apps", "/mcp",
-        "/apps/", "/apps/nobody", "/apps/nobody/mcp", "/apps/tools", "/apps/tools/mcp/", "/apps/tools/sse",
-        "/apps/WEB/things", "/apps//web/things",
+        "/",
+        "/livez",
+        "/readyz",
+        "/metrics",
+        "/admin/v1/agents",
+        "/oauth",
+        "/oauth/authorize",
+        "/oauth/token/",
+        "/OAUTH/jwks",
+        "//oauth/jwks",
+        "/.well-known",
+        "/.well-known/openid-configuration",
+        "/apps",
+        "/mcp",
+        "/apps/",
+        "/apps/nobody",
+        "/apps/nobody/mcp",
+        "/apps/tools",
+        "/apps/tools/mcp/",
+        "/apps/tools/sse",
+        "/apps/WEB/things",
+        "/apps//web/things",
     ] {
-        for call in [house.data("GET", path), house.data("POST", path), house.data("GET", path).bearer(&token)] {
+        for call in
+            [house.data("GET", path), house.data("POST", path), house.data("GET", path).bearer(&token)]
+        {
             let reply = call.send().await;
             assert_eq!(reply.status, 404, "{path}");
             assert_eq!(reply.json()["code"], "not-found", "{path}");
             assert_eq!(reply.header("www-authenticate"), "", "{path}: there is nothing to log in to");
         }
     }
-    for path in ["/", "/admin", "/admin/v1", "/admin/v1/", "/admin/v2/agents", "/admin/v1/agents/a/secret", "/oauth/jwks"] {
-        assert_eq!(house.admin("GET", path).send().await.status, 401, "{path}: which paths there are is for operators");
+    for path in [
+        "/",
+        "/admin",
+        "/admin/v1",
+        "/admin/v1/",
+        "/admin/v2/agents",
+        "/admin/v1/agents/a/secret",
+        "/oauth/jwks",
+    ] {
+        assert_eq!(
+            house.admin("GET", path).send().await.status,
+            401,
+            "{path}: which paths there are is for operators"
+        );
         assert_eq!(house.gateway.admin("GET", path).send().await.status, 404, "{path}");
     }
     assert_eq!(house.web.requests().len(), 0);

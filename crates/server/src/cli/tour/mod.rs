@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::{Failure, Outcome, admin_client::AdminClient, output::Out, quickstart::QUICKSTART_FILE};
 
-/// Play the story against a running quickstart: what is permitted, what is denied, and why. Takes seconds.
+/// Play the story against a running quickstart: what is permitted, what is denied, and why.
 #[derive(Debug, Args)]
 pub(super) struct Tour {
     /// The quickstart's folder.

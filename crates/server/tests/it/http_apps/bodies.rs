@@ -14,8 +14,17 @@ async fn a_body_of_another_kind_is_refused() {
         ("a body on GET", scene.request(Method::GET, "/repos").body("application/json", good)),
         ("text", scene.request(Method::POST, "/repos").body("text/plain", good)),
         ("a form", scene.request(Method::POST, "/repos").form(&[("name", "x"), ("private", "true")])),
-        ("another charset", scene.request(Method::POST, "/repos").body("application/json; charset=utf-16", good)),
-        ("two types", scene.request(Method::POST, "/repos").body("application/json", good).header("content-type", "text/plain")),
+        (
+            "another charset",
+            scene.request(Method::POST, "/repos").body("application/json; charset=utf-16", good),
+        ),
+        (
+            "two types",
+            scene
+                .request(Method::POST, "/repos")
+                .body("application/json", good)
+                .header("content-type", "text/plain"),
+        ),
     ];
     for (what, call) in refused {
         scene.assert_refused(what, &call.send().await, 415, "media-type-unsupported").await;
@@ -26,7 +35,8 @@ async fn a_body_of_another_kind_is_refused() {
 #[tokio::test]
 async fn json_that_two_readers_would_read_differently_is_refused() {
     let scene = Scene::new().await;
-    let deep = format!("{{\"name\":\"x\",\"private\":true,\"settings\":{}1{}}}", "[".repeat(70), "]".repeat(70));
+    let deep =
+        format!("{{\"name\":\"x\",\"private\":true,\"settings\":{}1{}}}", "[".repeat(70), "]".repeat(70));
     for (code, body) in [
         ("json-duplicate-key", r#"{"name":"x","private":true,"private":false}"#),
         ("json-duplicate-key", r#"{"name":"x","private":true,"priv\u0061te":false}"#),
@@ -37,7 +47,8 @@ async fn json_that_two_readers_would_read_differently_is_refused() {
         ("json-invalid", "{\"name\":\"x\",\"private\":true} // {}"),
         ("json-too-deep", &deep),
     ] {
-        let reply = scene.request(Method::POST, "/repos").body("application/json", body.to_owned()).send().await;
+        let reply =
+            scene.request(Method::POST, "/repos").body("application/json", body.to_owned()).send().await;
         scene.assert_refused(body, &reply, 400, code).await;
     }
     let both = scene.request(Method::PUT, "/repos/x/tags?body=1").json(&json!(["a"])).send().await;
@@ -54,10 +65,12 @@ async fn invariant_12_a_body_that_is_too_large_is_refused_before_the_application
     let json = json!({ "name": "x".repeat(1024), "private": true });
     let reply = scene.request(Method::POST, "/repos").json(&json).send().await;
     scene.assert_refused("json", &reply, 413, "body-too-large").await;
-    let reply = scene.request(Method::PUT, "/files/f").body("application/octet-stream", vec![0; 2049]).send().await;
+    let reply =
+        scene.request(Method::PUT, "/files/f").body("application/octet-stream", vec![0; 2049]).send().await;
     scene.assert_refused("opaque", &reply, 413, "body-too-large").await;
     assert_eq!(scene.seen(), 0);
-    let reply = scene.request(Method::PUT, "/files/f").body("application/octet-stream", vec![0; 2048]).send().await;
+    let reply =
+        scene.request(Method::PUT, "/files/f").body("application/octet-stream", vec![0; 2048]).send().await;
     assert_eq!((reply.status.as_u16(), scene.seen()), (200, 1));
 }
 
@@ -80,5 +93,8 @@ async fn a_value_that_is_no_object_is_the_argument_body() {
     let reply = scene.request(Method::PUT, "/repos/x/tags").json(&json!(["a", "b"])).send().await;
     assert_eq!(reply.status, 200);
     let arguments = parse(br#"{"body":["a","b"],"name":"x"}"#, 8).unwrap().canonical();
-    assert_eq!(scene.gateway.attempt_of(&reply).await["args_digest"], Digest::of(arguments.as_bytes()).to_string());
+    assert_eq!(
+        scene.gateway.attempt_of(&reply).await["args_digest"],
+        Digest::of(arguments.as_bytes()).to_string()
+    );
 }

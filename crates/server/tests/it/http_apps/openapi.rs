@@ -45,7 +45,8 @@ async fn a_document_is_imported_with_its_types_and_what_it_leaves_open_is_refuse
     let dir = folder(&[("pets.cedar", POLICIES)]);
     std::fs::write(dir.path().join("pets.yaml"), DOCUMENT).unwrap();
     let operations = "{ openapi: { file: pets.yaml, review: { showPet: { scopes: [pets] } } } }";
-    let config = format!("apps: {{ pets: {{ http: {{ url: '{}', operations: {operations} }} }} }}", upstream.url());
+    let config =
+        format!("apps: {{ pets: {{ http: {{ url: '{}', operations: {operations} }} }} }}", upstream.url());
     let gateway = TestGateway::start_in(dir, &config, Arc::new(SystemClock::default())).await;
     let shown = gateway.get("/admin/v1/apps/pets").await;
     let names = shown["operations"].as_array().unwrap().iter().map(|operation| operation["name"].clone());
@@ -65,7 +66,13 @@ async fn a_document_is_imported_with_its_types_and_what_it_leaves_open_is_refuse
         (403, "arguments-not-permitted", Method::GET, "/pets?limit=51", None),
         (403, "argument-inexact", Method::GET, "/pets", None),
         (403, "arguments-not-permitted", Method::POST, "/pets", Some(json!({ "name": "x", "tag": "cat" }))),
-        (403, "argument-undeclared", Method::POST, "/pets", Some(json!({ "name": "x", "tag": "dog", "id": 1 }))),
+        (
+            403,
+            "argument-undeclared",
+            Method::POST,
+            "/pets",
+            Some(json!({ "name": "x", "tag": "dog", "id": 1 })),
+        ),
         // Within a segment a parameter has no one reading, so the operation is left out. Its requests are nobody's: they
         // are not taken for those of `/pets/{id}`.
         (404, "not-found", Method::GET, "/pets/photo-1", None),

@@ -20,7 +20,10 @@ async fn cookies_and_challenges_of_the_application_stay_with_the_gateway() {
     scene.upstream.answer(answer);
     let reply = scene.get("/repos").await;
     assert_eq!((reply.status.as_u16(), reply.text().as_str()), (200, "body"));
-    assert_eq!((reply.header("etag"), reply.header("x-of-the-app"), reply.header("content-type")), ("\"7\"", "yes", "text/plain"));
+    assert_eq!(
+        (reply.header("etag"), reply.header("x-of-the-app"), reply.header("content-type")),
+        ("\"7\"", "yes", "text/plain")
+    );
     for name in ["set-cookie", "www-authenticate", "proxy-authenticate", "x-of-the-connection"] {
         assert_eq!(reply.header(name), "", "{name}");
     }

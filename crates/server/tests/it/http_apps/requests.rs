@@ -37,11 +37,15 @@ async fn path_query_and_body_are_arguments_that_policies_decide_about() {
 async fn invariant_9_what_is_forwarded_is_what_came_below_the_base_of_the_application() {
     let scene = Scene::new().await;
     let body = "{ \"priv\\u0061te\":true,\"name\" : \"x\", \"settings\": {\"n\":1.0e0} }";
-    let reply = scene.request(Method::POST, "/repos").body("application/json; charset=UTF-8", body).send().await;
+    let reply =
+        scene.request(Method::POST, "/repos").body("application/json; charset=UTF-8", body).send().await;
     assert_eq!(reply.json(), json!({ "from": "upstream" }));
     let seen = scene.upstream.requests().pop().unwrap();
     assert_eq!((seen.method, seen.path.as_str(), seen.query), (Method::POST, "/v1/repos", None));
-    assert_eq!((seen.body, seen.headers["content-type"].to_str().unwrap()), (body.into(), "application/json; charset=UTF-8"));
+    assert_eq!(
+        (seen.body, seen.headers["content-type"].to_str().unwrap()),
+        (body.into(), "application/json; charset=UTF-8")
+    );
 
     scene.get("/repos?label=a%20b+c&p%61ge=3").await;
     let seen = scene.upstream.requests().pop().unwrap();
@@ -117,12 +121,16 @@ async fn a_query_that_is_read_in_two_ways_is_refused_and_an_undeclared_key_too()
         let reply = scene.get(target).await;
         scene.assert_refused(target, &reply, 400, "query-invalid").await;
     }
-    for target in ["/repos?_method=DELETE", "/repos?page=1&admin=true", "/repos?page%5B%5D=11", "/repos?PAGE=11"] {
+    for target in
+        ["/repos?_method=DELETE", "/repos?page=1&admin=true", "/repos?page%5B%5D=11", "/repos?PAGE=11"]
+    {
         let reply = scene.get(target).await;
         scene.assert_refused(target, &reply, 403, "argument-undeclared").await;
     }
     // A number in another spelling is a text, and the policy reads a number.
-    for target in ["/repos?page=011", "/repos?page=1e1", "/repos?page=%2B9", "/repos?page=9223372036854775808"] {
+    for target in
+        ["/repos?page=011", "/repos?page=1e1", "/repos?page=%2B9", "/repos?page=9223372036854775808"]
+    {
         let reply = scene.get(target).await;
         scene.assert_refused(target, &reply, 403, "argument-inexact").await;
     }

@@ -5,7 +5,9 @@ use serde_json::{Value, json};
 use vestibule_model::{Digest, json::parse};
 use vestibule_testkit::{Call, Era, Http};
 
-use super::{call_modern, in_front_of, initialize, legacy, modern, modern_headers, modern_message, seen, upstream};
+use super::{
+    call_modern, in_front_of, initialize, legacy, modern, modern_headers, modern_message, seen, upstream,
+};
 use crate::gateway::{TestGateway, call, rpc};
 
 #[tokio::test]
@@ -37,16 +39,29 @@ async fn a_header_that_contradicts_the_body_is_refused_in_both_eras() {
     let contradictions: [(&str, Call); 7] = [
         ("another method", bare().header("mcp-method", "tools/list").header("mcp-name", "read")),
         ("another name", bare().header("mcp-method", "tools/call").header("mcp-name", "wipe")),
-        ("another name, encoded", bare().header("mcp-method", "tools/call").header("mcp-name", "=?base64?d2lwZQ==?=")),
+        (
+            "another name, encoded",
+            bare().header("mcp-method", "tools/call").header("mcp-name", "=?base64?d2lwZQ==?="),
+        ),
         ("no method", bare().header("mcp-name", "read")),
         ("no name", bare().header("mcp-method", "tools/call")),
-        ("two names", bare().header("mcp-method", "tools/call").header("mcp-name", "read").header("mcp-name", "wipe")),
-        ("another version", legacy(&url, &token).header("mcp-method", "tools/call").header("mcp-name", "read")),
+        (
+            "two names",
+            bare().header("mcp-method", "tools/call").header("mcp-name", "read").header("mcp-name", "wipe"),
+        ),
+        (
+            "another version",
+            legacy(&url, &token).header("mcp-method", "tools/call").header("mcp-name", "read"),
+        ),
     ];
     let count = contradictions.len();
     for (what, call) in contradictions {
         let reply = call.json(&message).send().await;
-        assert_eq!((reply.status.as_u16(), reply.json()["error"]["code"].clone()), (400, json!(-32020)), "{what}");
+        assert_eq!(
+            (reply.status.as_u16(), reply.json()["error"]["code"].clone()),
+            (400, json!(-32020)),
+            "{what}"
+        );
         assert_eq!(reply.json()["id"], 7, "{what}");
     }
     let old = legacy(&url, &token).header("mcp-name", "read").json(&call("wipe", json!({}))).send().await;
@@ -67,9 +82,19 @@ async fn what_is_not_one_message_is_refused() {
         (400, "frame-invalid", "application/json", "[]".to_owned()),
         (400, "json-invalid", "application/json", format!("{one}{one}")),
         (400, "json-duplicate-key", "application/json", one.replace("\"id\":1", "\"id\":1,\"id\":2")),
-        (400, "json-duplicate-key", "application/json", one.replace("\"name\"", "\"n\\u0061me\":\"wipe\",\"name\"")),
+        (
+            400,
+            "json-duplicate-key",
+            "application/json",
+            one.replace("\"name\"", "\"n\\u0061me\":\"wipe\",\"name\""),
+        ),
         (400, "json-invalid", "application/json", one.replace("read", "\\ud800")),
-        (400, "json-too-deep", "application/json", one.replace("{}", &format!("{}{}", "[".repeat(65), "]".repeat(65)))),
+        (
+            400,
+            "json-too-deep",
+            "application/json",
+            one.replace("{}", &format!("{}{}", "[".repeat(65), "]".repeat(65))),
+        ),
         (415, "media-type-unsupported", "text/plain", one.clone()),
     ];
     for (status, code, media_type, body) in refused {
@@ -100,13 +125,23 @@ async fn invariant_4_a_method_that_is_not_in_the_table_is_unknown() {
     for method in methods {
         let message = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": { "name": "read" } });
         let reply = rpc(&old, &old_token, &message).await;
-        assert_eq!((reply.status.as_u16(), reply.json()["error"]["code"].clone()), (200, json!(-32601)), "{method}");
+        assert_eq!(
+            (reply.status.as_u16(), reply.json()["error"]["code"].clone()),
+            (200, json!(-32601)),
+            "{method}"
+        );
     }
     for method in &methods[..4] {
         let reply = modern(&new, &new_token, &modern_message(method, json!({}))).send().await;
-        assert_eq!((reply.status.as_u16(), reply.json()["error"]["code"].clone()), (404, json!(-32601)), "{method}");
+        assert_eq!(
+            (reply.status.as_u16(), reply.json()["error"]["code"].clone()),
+            (404, json!(-32601)),
+            "{method}"
+        );
     }
-    for (upstream, method) in [&one, &two].into_iter().flat_map(|upstream| methods.map(|method| (upstream, method))) {
+    for (upstream, method) in
+        [&one, &two].into_iter().flat_map(|upstream| methods.map(|method| (upstream, method)))
+    {
         assert_eq!(seen(upstream, method), 0, "{method}");
     }
     assert_eq!(gateway.attempts("denial=method-refused").await.len(), 9);
@@ -126,7 +161,8 @@ async fn invariant_3_a_tool_that_is_not_permitted_answers_exactly_as_one_that_do
     let absent = call_modern(&url, &token, "wings", json!({})).await;
     assert_eq!(error(&denied, "wipe"), json!({ "code": -32602, "message": "Unknown tool: TOOL" }));
     assert_eq!(error(&denied, "wipe"), error(&absent, "wings"));
-    let names = |reply: &vestibule_testkit::Reply| reply.headers.keys().map(ToString::to_string).collect::<Vec<_>>();
+    let names =
+        |reply: &vestibule_testkit::Reply| reply.headers.keys().map(ToString::to_string).collect::<Vec<_>>();
     assert_eq!((denied.status, names(&denied)), (absent.status, names(&absent)));
     assert_eq!(seen(&upstream, "tools/call"), 0);
 
@@ -148,7 +184,11 @@ async fn a_visible_tool_with_other_arguments_tells_the_model_what_to_change() {
     assert_eq!(authorization["code"], "arguments-not-permitted");
     assert_eq!(authorization["retryable"], false);
     assert!(authorization["hints"][0].as_str().unwrap().contains("`amount`"), "{authorization}");
-    assert!(!reply.text().contains("small"), "the policy's name is not the caller's business: {}", reply.text());
+    assert!(
+        !reply.text().contains("small"),
+        "the policy's name is not the caller's business: {}",
+        reply.text()
+    );
     assert_eq!(authorization["decision_id"], reply.header("x-request-id"));
     let attempt = &gateway.attempts("denial=arguments-not-permitted").await[0];
     assert_eq!(attempt["attempt"], reply.header("x-request-id"));
@@ -173,8 +213,12 @@ async fn a_modern_server_gets_no_session_and_a_legacy_one_its_own() {
     let gateway = in_front_of(&legacy_upstream).await;
     let (token, url) = (gateway.token("a", "app").await, gateway.resource("app"));
     let session = initialize(&url, &token).await;
-    let ended = Http::request(Method::DELETE, &url).bearer(&token).header("mcp-session-id", &session).send().await;
+    let ended =
+        Http::request(Method::DELETE, &url).bearer(&token).header("mcp-session-id", &session).send().await;
     assert_eq!(ended.status, 200);
     let ended = legacy_upstream.requests().pop().unwrap();
-    assert_eq!((ended.method, ended.headers["mcp-session-id"].to_str().unwrap().starts_with("upstream-")), (Method::DELETE, true));
+    assert_eq!(
+        (ended.method, ended.headers["mcp-session-id"].to_str().unwrap().starts_with("upstream-")),
+        (Method::DELETE, true)
+    );
 }

@@ -53,7 +53,8 @@ async fn a_list_that_cannot_be_read_is_not_passed_on() {
     let (upstream, gateway) = in_front_of_answer(Answer::new(200, "secret-tool")).await;
     let (token, url) = (gateway.token("a", "app").await, gateway.resource("app"));
     let message = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/list" });
-    let other_list = json!({ "jsonrpc": "2.0", "id": 1, "result": { "resources": [{ "uri": "secret-tool" }] } });
+    let other_list =
+        json!({ "jsonrpc": "2.0", "id": 1, "result": { "resources": [{ "uri": "secret-tool" }] } });
     let unreadable = [
         Answer::new(200, "secret-tool").header("content-type", "application/json"),
         Answer::new(200, "[{\"name\":\"secret-tool\"}]").header("content-type", "application/json"),

@@ -14,7 +14,9 @@ const WIPE: &str = r#"{"name":"wipe","inputSchema":{"type":"object"},"descriptio
 const NAMELESS: &str = r#"{"title":"read"}"#;
 
 fn around(items: &str) -> String {
-    format!(r#"{{ "jsonrpc":"2.0","id":5, "result": {{"_meta":{{"k":"v"}}, "tools": [{items}] , "ttlMs":5}}}}"#)
+    format!(
+        r#"{{ "jsonrpc":"2.0","id":5, "result": {{"_meta":{{"k":"v"}}, "tools": [{items}] , "ttlMs":5}}}}"#
+    )
 }
 
 fn whole() -> String {
@@ -54,7 +56,8 @@ async fn a_resumed_stream_that_replays_a_list_is_filtered_too() {
     let replay = Answer::stream("text/event-stream", [event(&[READ, WIPE].join(",")), event(WIPE)]);
     let (upstream, gateway) = in_front_of_answer(replay).await;
     let (token, url) = (gateway.token("a", "app").await, gateway.resource("app"));
-    let resumed = Http::get(&url).bearer(&token).header("accept", "text/event-stream").header("last-event-id", "8");
+    let resumed =
+        Http::get(&url).bearer(&token).header("accept", "text/event-stream").header("last-event-id", "8");
     let reply = resumed.send().await;
     assert_eq!(reply.text(), event(READ) + &event(""));
     let seen = upstream.requests().pop().unwrap();
@@ -66,11 +69,14 @@ async fn resources_and_prompts_are_listed_as_far_as_reading_them_is_permitted() 
     let list_of = |member: &str, items: Value| {
         Answer::json(&json!({ "jsonrpc": "2.0", "id": 5, "result": { member: items } }))
     };
-    let resources = json!([{ "uri": "file:///public/a", "name": "a" }, { "uri": "file:///private/b", "name": "b" }]);
+    let resources =
+        json!([{ "uri": "file:///public/a", "name": "a" }, { "uri": "file:///private/b", "name": "b" }]);
     let (upstream, gateway) = in_front_of_answer(list_of("resources", resources.clone())).await;
     let (token, url) = (gateway.token("a", "app").await, gateway.resource("app"));
     let ask = async |method: &str, params: Value| {
-        rpc(&url, &token, &json!({ "jsonrpc": "2.0", "id": 5, "method": method, "params": params })).await.json()
+        rpc(&url, &token, &json!({ "jsonrpc": "2.0", "id": 5, "method": method, "params": params }))
+            .await
+            .json()
     };
     assert_eq!(ask("resources/list", json!({})).await["result"]["resources"], json!([resources[0]]));
 
@@ -86,7 +92,10 @@ async fn resources_and_prompts_are_listed_as_far_as_reading_them_is_permitted() 
     let confess = ask("prompts/get", json!({ "name": "confess" })).await;
     assert_eq!(confess["error"]["code"], 4030, "{confess}");
     assert_eq!(upstream.requests().len(), before);
-    assert_eq!(ask("resources/read", json!({ "uri": "file:///public/a" })).await["result"]["contents"], json!([]));
+    assert_eq!(
+        ask("resources/read", json!({ "uri": "file:///public/a" })).await["result"]["contents"],
+        json!([])
+    );
     assert_eq!(upstream.requests().len(), before + 1);
 }
 

@@ -80,17 +80,3 @@ async fn invariant_5_a_client_that_leaves_before_the_reply_leaves_a_closed_recor
     let attempt = &gateway.attempts("operation=work").await[0];
     assert_eq!((&attempt["state"], &attempt["outcome"]), (&json!("closed"), &json!("unknown")));
 }
-
-#[tokio::test]
-async fn a_stream_longer_than_a_call_may_take_is_cut_and_recorded() {
-    let upstream = upstream(Era::Modern).await;
-    upstream.protocol().reply_with(CallReply::Stream(1000));
-    let config = format!("{}\nlimits: {{ call_max_seconds: 1 }}", super::config(&upstream));
-    let gateway = TestGateway::start(&config, &[("mcp.cedar", super::POLICIES)]).await;
-    upstream.hold();
-    let token = gateway.token("a", "app").await;
-    let (mut stream, _) = first_event(&upstream, &gateway, &token).await;
-    assert!(stream.chunk().await.is_err(), "the stream was completed instead of cut");
-    upstream.wait_for_aborted(1).await;
-    assert_eq!(gateway.attempts("operation=work").await[0]["outcome"], "failed");
-}

@@ -18,7 +18,11 @@ async fn invariant_11_a_session_outlives_the_token_that_opened_it() {
     assert!(!session.contains("upstream-session"), "the upstream's own identifier was handed out: {session}");
 
     let another_token = agent.token(&url).await;
-    let reply = legacy(&url, &another_token).header("mcp-session-id", &session).json(&call("read", json!({}))).send().await;
+    let reply = legacy(&url, &another_token)
+        .header("mcp-session-id", &session)
+        .json(&call("read", json!({})))
+        .send()
+        .await;
     assert_eq!(reply.status, 200);
     assert_eq!(reply.json()["result"]["content"][0]["text"], "{}");
     let called = upstream.requests().pop().unwrap();
@@ -50,7 +54,8 @@ async fn invariant_11_nobody_else_can_use_a_session_not_even_its_owner_at_anothe
         (&app, &token, "upstream-session-2".to_owned()),
     ];
     for (url, token, session) in attacks {
-        let reply = legacy(url, token).header("mcp-session-id", &session).json(&call("read", json!({}))).send().await;
+        let reply =
+            legacy(url, token).header("mcp-session-id", &session).json(&call("read", json!({}))).send().await;
         assert_eq!(reply.status, 404, "{session}");
     }
     let twice = legacy(&app, &token).header("mcp-session-id", &session).header("mcp-session-id", &session);
@@ -71,13 +76,15 @@ async fn a_session_that_the_application_forgot_is_its_404_and_the_client_opens_a
     let (token, url) = (gateway.token("a", "app").await, gateway.resource("app"));
     let session = initialize(&url, &token).await;
     upstream.protocol().forget_sessions();
-    let reply = legacy(&url, &token).header("mcp-session-id", &session).json(&call("read", json!({}))).send().await;
+    let reply =
+        legacy(&url, &token).header("mcp-session-id", &session).json(&call("read", json!({}))).send().await;
     assert_eq!(reply.status, 404);
     let attempt = &gateway.attempts("operation=read").await[0];
     assert_eq!((&attempt["decision"], &attempt["upstream_status"]), (&json!("permit"), &json!(404)));
 
     let session = initialize(&url, &token).await;
-    let reply = legacy(&url, &token).header("mcp-session-id", &session).json(&call("read", json!({}))).send().await;
+    let reply =
+        legacy(&url, &token).header("mcp-session-id", &session).json(&call("read", json!({}))).send().await;
     assert_eq!(reply.status, 200);
 }
 

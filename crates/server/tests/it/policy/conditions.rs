@@ -83,7 +83,10 @@ async fn a_permit_by_claim_asks_for_the_scope_that_releases_it_and_explain_names
     let explanation = explain(&["other"]).await;
     assert_eq!(explanation["outcome"], "deny");
     let nearest = &explanation["subjects"][0]["nearest"][0];
-    assert_eq!((&nearest["id"], &nearest["file"], &nearest["line"]), (&json!("platform"), &json!("department.cedar"), &json!(1)));
+    assert_eq!(
+        (&nearest["id"], &nearest["file"], &nearest["line"]),
+        (&json!("platform"), &json!("department.cedar"), &json!(1))
+    );
     let changes = json!(["the token lacks the claim `department`, which comes with the scope `profile`"]);
     assert_eq!(nearest["changes"], changes, "{explanation}");
 }
@@ -95,7 +98,8 @@ async fn a_permit_by_trust_asks_for_what_the_operator_set() {
         r#"@id("attested") permit (principal is Agent, action == Action::"api__look", resource) when { principal.trust >= 2 };"#,
     )])
     .await;
-    let (two, one) = (scene.token("two", json!({ "trust": 2 })).await, scene.token("one", json!({ "trust": 1 })).await);
+    let (two, one) =
+        (scene.token("two", json!({ "trust": 2 })).await, scene.token("one", json!({ "trust": 1 })).await);
     scene.assert_permitted(&scene.look(&two).await, &["attested"]).await;
     scene.assert_refused(&scene.look(&one).await, 404, "operation-not-permitted").await;
     assert_eq!(scene.upstream.requests().len(), 1);

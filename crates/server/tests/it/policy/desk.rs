@@ -4,7 +4,8 @@ use serde_json::{Value, json};
 
 use super::Scene;
 
-const LOOK: &str = r#"@id("look") permit (principal in AgentGroup::"testers", action == Action::"api__look", resource);"#;
+const LOOK: &str =
+    r#"@id("look") permit (principal in AgentGroup::"testers", action == Action::"api__look", resource);"#;
 const SMALL: &str = r#"@id("small") permit (principal in AgentGroup::"testers", action == Action::"api__pay", resource)
 when { context.input has amount && context.input.amount < 10 };"#;
 
@@ -14,8 +15,14 @@ fn files(files: &[(&str, &str)]) -> Value {
 }
 
 async fn refused(scene: &Scene, question: &str, body: &Value) -> String {
-    let reply = scene.gateway.admin("POST", &format!("/admin/v1/policies/{question}")).json(body).send().await;
-    assert_eq!((reply.status.as_u16(), &reply.json()["code"]), (400, &json!("invalid-request")), "{}", reply.text());
+    let reply =
+        scene.gateway.admin("POST", &format!("/admin/v1/policies/{question}")).json(body).send().await;
+    assert_eq!(
+        (reply.status.as_u16(), &reply.json()["code"]),
+        (400, &json!("invalid-request")),
+        "{}",
+        reply.text()
+    );
     reply.json()["title"].as_str().unwrap().to_owned()
 }
 
@@ -29,14 +36,26 @@ async fn check_says_whether_files_would_load_and_where_they_would_not() {
     assert_ne!(good["digest"], running);
     assert_eq!(check(json!({})).await["digest"], running, "without files it is about the folder");
     for (what, text, line) in [
-        ("an unknown operation", "\n@id(\"x\") permit (principal, action == Action::\"api__lok\", resource);", 2),
-        ("a wrong type", "@id(\"x\") permit (principal, action == Action::\"api__pay\", resource)\nwhen { context.input.note > 1 };", 2),
+        (
+            "an unknown operation",
+            "\n@id(\"x\") permit (principal, action == Action::\"api__lok\", resource);",
+            2,
+        ),
+        (
+            "a wrong type",
+            "@id(\"x\") permit (principal, action == Action::\"api__pay\", resource)\nwhen { context.input.note > 1 };",
+            2,
+        ),
         ("no policy", "permit (", 1),
     ] {
         let bad = check(files(&[("bad.cedar", text)])).await;
         assert_eq!(bad["ok"], false, "{what}");
         let problem = &bad["problems"][0];
-        assert_eq!((&problem["file"], &problem["line"]), (&json!("bad.cedar"), &json!(line)), "{what}: {problem}");
+        assert_eq!(
+            (&problem["file"], &problem["line"]),
+            (&json!("bad.cedar"), &json!(line)),
+            "{what}: {problem}"
+        );
     }
     refused(&scene, "check", &json!({ "file": [] })).await;
     assert_eq!(scene.gateway.get("/admin/v1/policies").await["running"], running);
@@ -49,12 +68,20 @@ async fn test_runs_the_cases_that_are_brought_and_says_which_fail() {
         json!({ "name": name, "agent": "a", "groups": ["testers"], "operation": "api__pay",
             "arguments": { "amount": amount }, "expect": expect })
     };
-    let cases = json!([case("few", 9, "permit"), case("many", 10, "arguments-not-permitted"), case("wrong", 10, "permit")]);
+    let cases = json!([
+        case("few", 9, "permit"),
+        case("many", 10, "arguments-not-permitted"),
+        case("wrong", 10, "permit")
+    ]);
     let brought = files(&[("small.cedar", SMALL), ("small.tests.json", &cases.to_string())]);
     let results = scene.gateway.post("/admin/v1/policies/test", &brought).await;
-    let results: Vec<_> = results["items"].as_array().unwrap().iter().map(|item| item["result"].clone()).collect();
+    let results: Vec<_> =
+        results["items"].as_array().unwrap().iter().map(|item| item["result"].clone()).collect();
     let passed: Vec<_> = results.iter().map(|result| (&result["name"], &result["passed"])).collect();
-    assert_eq!(passed, [(&json!("few"), &json!(true)), (&json!("many"), &json!(true)), (&json!("wrong"), &json!(false))]);
+    assert_eq!(
+        passed,
+        [(&json!("few"), &json!(true)), (&json!("many"), &json!(true)), (&json!("wrong"), &json!(false))]
+    );
     assert_eq!(results[2]["actual"], "arguments-not-permitted");
 
     let no_cases = files(&[("small.cedar", SMALL), ("small.tests.json", "{}")]);

@@ -54,13 +54,15 @@ async fn a_chain_of_nine_agents_is_too_deep_and_one_of_eight_is_not() {
         json!({ "name": depth.to_string(), "agent": "a", "groups": [], "ancestors": ancestors,
             "operation": "api__look", "expect": expect, "policies": policies })
     };
-    let cases = json!([case(8, "permit", json!(["everything"])), case(9, "deny", json!(["guard.chain-depth"]))]);
+    let cases =
+        json!([case(8, "permit", json!(["everything"])), case(9, "deny", json!(["guard.chain-depth"]))]);
     let files = json!([
         { "name": "everything.cedar", "text": EVERYTHING },
         { "name": "guard-rails.cedar", "text": GUARD_RAILS },
         { "name": "depth.tests.json", "text": cases.to_string() },
     ]);
     let results = scene.gateway.post("/admin/v1/policies/test", &json!({ "files": files })).await;
-    let passed: Vec<&Value> = results["items"].as_array().unwrap().iter().map(|item| &item["result"]["passed"]).collect();
+    let passed: Vec<&Value> =
+        results["items"].as_array().unwrap().iter().map(|item| &item["result"]["passed"]).collect();
     assert_eq!(passed, [true, true], "{results}");
 }

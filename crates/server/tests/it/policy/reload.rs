@@ -44,12 +44,18 @@ async fn a_file_that_does_not_load_leaves_the_last_good_set_deciding_and_is_show
     let scene = Scene::new(&[("a.cedar", LOOK)]).await;
     let token = scene.token("a", json!({})).await;
     let good = scene.status().await;
-    let misspelt = format!("{PAY}\n\n{}", PAY.replace("\"pay\"", "\"typo\"").replace(';', " when { context.input.amout > 1 };"));
+    let misspelt = format!(
+        "{PAY}\n\n{}",
+        PAY.replace("\"pay\"", "\"typo\"").replace(';', " when { context.input.amout > 1 };")
+    );
     scene.write("b.cedar", &misspelt).await;
     let status = scene.status().await;
     assert_eq!(status["running"], good["running"]);
     let problem = &status["problems"][0];
-    assert_eq!((&problem["file"], &problem["line"], &problem["severity"]), (&json!("b.cedar"), &json!(3), &json!("error")));
+    assert_eq!(
+        (&problem["file"], &problem["line"], &problem["severity"]),
+        (&json!("b.cedar"), &json!(3), &json!("error"))
+    );
     assert_eq!(problem["policy"], "typo");
     assert!(problem["message"].as_str().unwrap().contains("amout"), "{problem}");
     assert!(problem["help"].as_str().unwrap().contains("amount"), "{problem}");

@@ -22,22 +22,37 @@ async fn every_attempt_leaves_one_record_with_the_same_fields_permitted_denied_o
     let calls = scene.all("call").await;
     let expected = [&permitted, &denied, &unknown, &invalid, &failed];
     assert_eq!(super::ids(&calls), expected.map(|reply| reply.header("x-request-id")));
-    let outcomes: Vec<_> = calls.iter().map(|call| (call["decision"].as_str().unwrap(), call["outcome"].as_str().unwrap())).collect();
+    let outcomes: Vec<_> = calls
+        .iter()
+        .map(|call| (call["decision"].as_str().unwrap(), call["outcome"].as_str().unwrap()))
+        .collect();
     assert_eq!(
         outcomes,
-        [("permit", "completed"), ("deny", "refused"), ("deny", "refused"), ("deny", "refused"), ("permit", "failed")]
+        [
+            ("permit", "completed"),
+            ("deny", "refused"),
+            ("deny", "refused"),
+            ("deny", "refused"),
+            ("permit", "failed")
+        ]
     );
     let fields = |call: &Value| call.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
     for call in &calls {
         assert_eq!(fields(call), fields(&calls[0]));
-        assert_eq!((&call["state"], &call["app"], &call["remote"]), (&json!("closed"), &json!("one"), &json!("127.0.0.1")));
+        assert_eq!(
+            (&call["state"], &call["app"], &call["remote"]),
+            (&json!("closed"), &json!("one"), &json!("127.0.0.1"))
+        );
     }
     for call in calls.iter().filter(|call| call["denial"] != "token-invalid") {
         assert_eq!((&call["agent"], &call["user"]), (&json!("a"), &Value::Null));
         let link = &call["chain"][0];
         assert_eq!((call["chain"].as_array().unwrap().len(), &link["agent"]), (1, &json!("a")));
         assert_eq!(link["issuer"], scene.gateway.running().gateway_url());
-        assert!(link["node"].is_string() && call["token"].is_string() && call["workflow"].is_string(), "{call}");
+        assert!(
+            link["node"].is_string() && call["token"].is_string() && call["workflow"].is_string(),
+            "{call}"
+        );
     }
     assert_eq!(calls[0]["policies"], json!(["work"]));
     assert_eq!(calls[0]["policy_set"], scene.gateway.get("/admin/v1/policies").await["running"]);
@@ -52,12 +67,17 @@ async fn arguments_are_kept_and_redacted_as_configured_and_their_digest_always()
     let body = "{ \"pin\":\"1\\u0032\\u00334\",\n \"amount\":1.50e1 }";
     let paid = Http::post(&url).bearer(&one).body("application/json", body).send().await;
     let looked = scene.look(&two, "two").await;
-    let digest = |canonical: &str| Digest::of(parse(canonical.as_bytes(), 4).unwrap().canonical().as_bytes()).to_string();
+    let digest = |canonical: &str| {
+        Digest::of(parse(canonical.as_bytes(), 4).unwrap().canonical().as_bytes()).to_string()
+    };
     let attempt = scene.gateway.attempt_of(&paid).await;
     assert_eq!(attempt["arguments"], json!({ "amount": 15, "pin": "[redacted]" }));
     assert_eq!(attempt["args_digest"], digest(r#"{"amount":15,"pin":"1234"}"#));
     let attempt = scene.gateway.attempt_of(&looked).await;
-    assert_eq!((&attempt["arguments"], &attempt["args_digest"]), (&Value::Null, &json!(digest(r#"{"name":"x"}"#))));
+    assert_eq!(
+        (&attempt["arguments"], &attempt["args_digest"]),
+        (&Value::Null, &json!(digest(r#"{"name":"x"}"#)))
+    );
 }
 
 #[tokio::test]
@@ -75,9 +95,12 @@ async fn token_requests_are_recorded_granted_or_refused() {
     assert_eq!(impostor.await.request_token(&[("resource", &url)]).await.status, 401);
     scene.look(&token, "one").await;
     let requests = scene.all("token-request").await;
-    let seen: Vec<_> = requests.iter().map(|one| (&one["agent"], &one["decision"], &one["outcome"])).collect();
-    let (a, permit, deny) = (json!("a"), json!("permit"), json!("deny"));
-    assert_eq!(seen, [(&a, &permit, &json!("completed")), (&a, &deny, &json!("refused"))]);
+    let seen: Vec<_> =
+        requests.iter().map(|one| (&one["agent"], &one["decision"], &one["outcome"])).collect();
+    let (permit, deny) = (json!("permit"), json!("deny"));
+    // Who did not prove who it is, is not recorded as the agent that it claimed to be.
+    assert_eq!(seen, [(&json!("a"), &permit, &json!("completed")), (&Value::Null, &deny, &json!("refused"))]);
+    assert!(requests[1]["cause"].as_str().unwrap().contains("`a`"), "{}", requests[1]);
     let (granted, call) = (&requests[0], &scene.all("call").await[0]);
     for field in ["token", "workflow", "chain", "scopes"] {
         assert_eq!(granted[field], call[field], "{field}");
@@ -95,10 +118,17 @@ async fn administrative_acts_are_recorded_with_who_did_what_to_what() {
     scene.gateway.post("/admin/v1/keys/rotate", &json!({})).await;
     scene.gateway.revoke("agent", "a").await;
     let acts = scene.all("administration").await;
-    let seen: Vec<_> = acts.iter().map(|act| (act["action"].as_str().unwrap(), act["target"].as_str().unwrap())).collect();
+    let seen: Vec<_> =
+        acts.iter().map(|act| (act["action"].as_str().unwrap(), act["target"].as_str().unwrap())).collect();
     assert_eq!(
         seen,
-        [("agent-add", "a"), ("agent-rotate", "a"), ("app-test", "one"), ("keys-rotate", "signing-keys"), ("revoke", "a")]
+        [
+            ("agent-add", "a"),
+            ("agent-rotate", "a"),
+            ("app-test", "one"),
+            ("keys-rotate", "signing-keys"),
+            ("revoke", "a")
+        ]
     );
     assert!(acts.iter().all(|act| act["author"] == "operator" && act["state"] == "closed"));
     let detail: Value = serde_json::from_str(acts[0]["detail"].as_str().unwrap()).unwrap();
@@ -122,11 +152,19 @@ async fn invariant_8_no_secret_and_no_token_is_in_the_record_wherever_it_was_pre
     let added = gateway.post("/admin/v1/agents", &json!({ "id": "a", "groups": ["testers"] })).await;
     let secret = added["client_secret"].as_str().unwrap().to_owned();
     let connect = |credential| {
-        vestibule_testkit::TestAgent::connect(gateway.running().gateway_url(), "a", credential, gateway.clock.clone())
+        vestibule_testkit::TestAgent::connect(
+            gateway.running().gateway_url(),
+            "a",
+            credential,
+            gateway.clock.clone(),
+        )
     };
     let token = connect(Credential::Post(secret.clone())).await.token(&url).await;
     let almost = format!("{secret}x");
-    assert_eq!(connect(Credential::Post(almost.clone())).await.request_token(&[("resource", &url)]).await.status, 401);
+    assert_eq!(
+        connect(Credential::Post(almost.clone())).await.request_token(&[("resource", &url)]).await.status,
+        401
+    );
     // A secret where none belongs.
     let agent = connect(Credential::Basic(secret.clone())).await;
     for fields in [[("resource", secret.as_str()), ("scope", "")], [("resource", &url), ("scope", &secret)]] {

@@ -4,7 +4,7 @@ use std::{path::Path, sync::Arc};
 
 use serde_json::json;
 use vestibule_model::SystemClock;
-use vestibule_testkit::{Http, Reply};
+use vestibule_testkit::{Answer, Call, Http, Reply, TestUpstream};
 
 use super::{CONFIG, POLICIES, Scene, files};
 use crate::gateway::{TestGateway, folder};
@@ -51,7 +51,8 @@ async fn invariant_5_in_required_mode_an_attempt_is_on_disk_before_the_applicati
     scene.upstream.release();
     let reply = running.await.unwrap();
     // No flush in between: the last byte of the reply waited for the record.
-    assert_eq!(log(&evidence).matches(reply.header("x-request-id")).count(), 2);
+    let entries = log(&evidence).lines().filter(|line| line.contains(reply.header("x-request-id"))).count();
+    assert_eq!(entries, 2, "opened and closed");
     assert_eq!(scene.gateway.attempt_of(&reply).await["outcome"], "completed");
 }
 
@@ -80,12 +81,47 @@ async fn a_record_that_was_changed_on_disk_does_not_verify() {
     let scene = Scene::new().await;
     let token = scene.gateway.token("a", "one").await;
     scene.look(&token, "one").await;
-    let verify = async || scene.gateway.post("/admin/v1/evidence/verify", &json!({})).await;
-    let good = verify().await;
-    assert_eq!(good["ok"], true, "{good}");
-    let evidence = scene.gateway.dir.path().join("evidence");
+    let gateway = scene.gateway.restart().await;
+    let good = gateway.post("/admin/v1/evidence/verify", &json!({})).await;
+    assert_eq!((&good["ok"], &good["report"]["gaps"]), (&json!(true), &json!([])), "{good}");
+    let evidence = gateway.dir.path().join("evidence");
     let segment = files(&evidence).into_iter().find(|file| text(file).contains("\"look\"")).unwrap();
     std::fs::write(&segment, text(&segment).replace("\"permit\"", "\"denied\"")).unwrap();
-    let bad = verify().await;
+    let bad = gateway.post("/admin/v1/evidence/verify", &json!({})).await;
     assert_eq!(bad["ok"], false, "{bad}");
+    assert!(bad["error"].is_string(), "{bad}");
+}
+
+/// Whether the application's reply arrives whole. A reply whose end cannot be recorded is cut.
+async fn is_delivered(call: Call) -> bool {
+    let mut reply = call.open().await.unwrap();
+    loop {
+        match reply.chunk().await {
+            Ok(Some(_)) => {}
+            Ok(None) => return reply.status == 200,
+            Err(_) => return false,
+        }
+    }
+}
+
+#[tokio::test]
+async fn invariant_5_what_cannot_be_recorded_is_not_forwarded() {
+    let upstream = TestUpstream::http(Answer::json(&json!({}))).await;
+    let config = CONFIG
+        .replace("{AT}", &upstream.url())
+        .replace("mode: required", "mode: required, segment_max_bytes: 65536");
+    let gateway = TestGateway::start(&config, &[("p.cedar", POLICIES)]).await;
+    let token = gateway.token("a", "one").await;
+    let look = || Http::get(&format!("{}/look/x", gateway.resource("one"))).bearer(&token);
+    assert!(is_delivered(look()).await);
+    // The disk is gone: at the latest the next segment cannot be written.
+    std::fs::remove_dir_all(gateway.dir.path().join("evidence")).unwrap();
+    while is_delivered(look()).await {}
+    let before = upstream.requests().len();
+    let refused = look().send().await;
+    assert_eq!((refused.status.as_u16(), &refused.json()["code"]), (503, &json!("evidence-unavailable")));
+    assert_eq!(upstream.requests().len(), before);
+    let act = gateway.admin("POST", "/admin/v1/agents").json(&json!({ "id": "b" })).send().await;
+    assert_eq!(act.status, 503, "an act that cannot be recorded is not done");
+    assert_eq!(gateway.admin("GET", "/admin/v1/agents/b").send().await.status, 404);
 }

@@ -43,7 +43,10 @@ async fn each_filter_finds_the_attempts_that_fit_and_no_others() {
         (format!("workflow={workflow}"), vec![3]),
         (format!("since={first}"), vec![0, 1, 2, 3]),
         (format!("until={first}"), vec![]),
-        (format!("until={third}"), (0..4).filter(|at| records[*at]["at"].as_i64() < third.as_i64()).collect()),
+        (
+            format!("until={third}"),
+            (0..4).filter(|at| records[*at]["at"].as_i64() < third.as_i64()).collect(),
+        ),
         ("user=alice".into(), vec![]),
         ("agent=nobody".into(), vec![]),
         ("agent=a&decision=deny&operation=look".into(), vec![]),
@@ -55,9 +58,14 @@ async fn each_filter_finds_the_attempts_that_fit_and_no_others() {
         assert_eq!(found, expected, "{query}");
     }
     let limited = scene.gateway.get("/admin/v1/attempts?limit=2&operation=look").await;
-    assert_eq!(ids(limited["items"].as_array().unwrap()), ids(&[records[0].clone(), records[2].clone()]));
+    let newest = [records[2].clone(), records[3].clone()];
+    assert_eq!(ids(limited["items"].as_array().unwrap()), ids(&newest));
     for bad in ["agentt=a", "decision=maybe", "since=yesterday", "attempt=1"] {
-        assert_eq!(scene.gateway.admin("GET", &format!("/admin/v1/attempts?{bad}")).send().await.status, 400, "{bad}");
+        assert_eq!(
+            scene.gateway.admin("GET", &format!("/admin/v1/attempts?{bad}")).send().await.status,
+            400,
+            "{bad}"
+        );
     }
 }
 
@@ -80,7 +88,11 @@ async fn an_attempt_that_does_not_exist_is_not_found() {
     let token = scene.gateway.token("a", "one").await;
     let reply = scene.look(&token, "one").await;
     let id = reply.header("x-request-id");
-    let other = if id.ends_with('0') { format!("{}1", &id[..id.len() - 1]) } else { format!("{}0", &id[..id.len() - 1]) };
+    let other = if id.ends_with('0') {
+        format!("{}1", &id[..id.len() - 1])
+    } else {
+        format!("{}0", &id[..id.len() - 1])
+    };
     assert_eq!(scene.gateway.admin("GET", &format!("/admin/v1/attempts/{other}")).send().await.status, 404);
     assert_eq!(scene.gateway.admin("GET", "/admin/v1/attempts/nonsense").send().await.status, 400);
 }
