@@ -8,7 +8,8 @@ use vestibule_evidence::{Record, RecordKind};
 use vestibule_inbound::Caller;
 use vestibule_mcp::ListKind;
 use vestibule_model::{
-    AppId, AppKind, AttemptId, Denial, Fault, FaultKind, Method, OperationId, Refusal, Stop, Timestamp, TraceId,
+    AppId, AppKind, AttemptId, Denial, Fault, FaultKind, Method, Monotonic, OperationId, Refusal, Stop, Timestamp,
+    TraceId,
     json::Json,
 };
 
@@ -22,6 +23,7 @@ use crate::{
 pub(crate) struct Arrival {
     id: AttemptId,
     at: Timestamp,
+    started: Monotonic,
     peer: SocketAddr,
     parts: Parts,
     /// None once it is being read.
@@ -57,11 +59,17 @@ impl Arrival {
     pub(crate) fn new(gw: &Gateway, request: Request<Incoming>, peer: SocketAddr) -> Self {
         let (parts, body) = request.into_parts();
         let at = gw.clock.now();
-        Self { id: AttemptId::new(at, &*gw.entropy), at, peer, parts, body: Some(body), is_partly_read: false }
+        let started = gw.clock.monotonic();
+        Self { id: AttemptId::new(at, &*gw.entropy), at, started, peer, parts, body: Some(body), is_partly_read: false }
     }
 
     pub(crate) fn id(&self) -> AttemptId {
         self.id
+    }
+
+    /// When it arrived, for measuring.
+    pub(crate) fn started(&self) -> Monotonic {
+        self.started
     }
 
     pub(crate) fn headers(&self) -> &HeaderMap {

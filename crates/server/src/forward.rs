@@ -9,7 +9,7 @@ use vestibule_containment::Passage;
 use vestibule_egress::EgressBody;
 use vestibule_evidence::{Opened, Outcome};
 use vestibule_inbound::Caller;
-use vestibule_model::{AppKind, Fault, FaultKind, Method, Stop};
+use vestibule_model::{AppKind, Fault, FaultKind, Method, Monotonic, Stop};
 use vestibule_outbound::{Access, Forward};
 
 use crate::{
@@ -43,7 +43,7 @@ pub(crate) struct Reply {
     pub(crate) held: Held,
     pub(crate) bytes_in: u64,
     pub(crate) streamed: Option<StreamedDigest>,
-    pub(crate) upstream: Duration,
+    pub(crate) forwarded: Monotonic,
     /// When the call must have ended.
     pub(crate) deadline: Duration,
 }
@@ -76,10 +76,9 @@ pub(crate) async fn call(
     let Going { opened, slot } = going;
     let Attempt { demand, outgoing, bytes_in, streamed, peer, .. } = attempt;
     let Outgoing { method, path, query, headers, body, held } = outgoing;
-    let started = gw.clock.monotonic();
+    let forwarded = gw.clock.monotonic();
     let forward = Forward { method, path, query, headers, body };
     let response = send(gw, access, opened, forward).await?;
-    let upstream = gw.clock.monotonic().since(started);
     let reply = Reply {
         status: response.status(),
         headers: HeaderMap::new(),
@@ -89,7 +88,7 @@ pub(crate) async fn call(
         held,
         bytes_in,
         streamed,
-        upstream,
+        forwarded,
         deadline: Duration::from_secs(gw.settings.limits.call_max_seconds),
     };
     refuse_challenge(&response)?;

@@ -38,6 +38,8 @@ use crate::{
 
 /// Verified tokens that are remembered; a token that is forgotten is verified again.
 const TOKEN_CACHE: usize = 50_000;
+/// Entries of the record that may wait to be written: about 35 MB, and half as many attempts under way.
+const RECORD_QUEUE: usize = 20_000;
 /// How often the change log is polled when nothing hints at a change.
 const POLL: Duration = Duration::from_millis(50);
 /// How often files are looked at.
@@ -215,13 +217,26 @@ impl Running {
     /// Stops: readiness off, no new connections, running calls finish within `limits.drain_seconds`, the record is
     /// completed and signed.
     pub async fn stop(self) {
+        self.stop_unless(std::future::pending()).await;
+    }
+
+    /// As [`stop`](Self::stop), but where `hurry` is ready first, running calls are cut and what was forwarded stays
+    /// open in the record: the next start closes it as `unknown`. Returns whether all calls had ended.
+    pub async fn stop_unless(self, hurry: impl Future<Output = ()>) -> bool {
         self.gateway.draining.store(true, Ordering::SeqCst);
         self.stop.cancel();
         self.tasks.close();
-        self.tasks.wait().await;
-        self.operators.stop.cancel();
-        let _ = self.operators.task.await;
+        let drain = async {
+            self.tasks.wait().await;
+            self.operators.stop.cancel();
+            let _ = self.operators.task.await;
+        };
+        let is_drained = tokio::select! {
+            () = drain => true,
+            () = hurry => false,
+        };
         self.gateway.evidence.shutdown().await;
+        is_drained
     }
 }
 
@@ -440,7 +455,7 @@ fn open_evidence(
             EvidenceMode::Required => Mode::Required,
         },
         segment_max_bytes: settings.segment_max_bytes,
-        queue_max: 100_000,
+        queue_max: RECORD_QUEUE,
     };
     Evidence::open(config, key, Arc::clone(clock), Arc::clone(entropy)).map_err(broken("open the record"))
 }

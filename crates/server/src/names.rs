@@ -27,7 +27,7 @@ impl Names {
         allowed_origins: &BTreeSet<String>,
     ) -> Self {
         let public_url =
-            settings.public_url.as_ref().map_or_else(|| bound_origin.to_owned(), |url| origin_of(url));
+            settings.public_url.as_ref().map_or_else(|| bound_origin.to_owned(), origin_of);
         let mut authorities = settings.also_known_as.clone();
         let mut origins: BTreeSet<String> = allowed_origins.iter().map(|origin| origin.to_ascii_lowercase()).collect();
         for url in [public_url.as_str(), bound_origin] {

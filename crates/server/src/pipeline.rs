@@ -13,6 +13,7 @@ use vestibule_containment::Passage;
 use vestibule_evidence::Entry;
 use vestibule_inbound::{Caller, Presented};
 use vestibule_model::Stop;
+use vestibule_outbound::Access;
 use vestibule_policy::{Environment, Permit};
 
 use crate::{
@@ -34,9 +35,10 @@ pub(crate) async fn handle(gw: Arc<Gateway>, request: Request<Incoming>, peer: S
     let (id, mut surface) = (entry.id(), Surface::default());
     match pass(&gw, &mut entry, &mut surface, &mut arrival).await {
         // The record is closed with the last byte of the reply.
-        Ok(reply) => reply::stream(&gw, reply, entry).await,
+        Ok(reply) => reply::stream(&gw, reply, entry, arrival.started()).await,
         Err(stop) => {
             notes::stop(entry.record(), &stop);
+            entry.record().durations.total_us = notes::micros(gw.clock.monotonic().since(arrival.started()));
             let outcome = forward::outcome_of(&stop, entry.is_opened());
             gw.metrics.stopped(&stop);
             let stop = entry.close(outcome).await.map_or_else(Stop::Failed, |()| stop);
@@ -64,7 +66,7 @@ async fn pass(
             let slot = gw.slots.take(caller.agent()).await?;
             let attempt = arrival.attempt(gw, &app, &caller, surface).await?; // the one parse
             let permit = decide(gw, entry, &caller, &attempt)?; // the lock
-            let access = gw.outbound.obtain(permit).await?; // door two
+            let access = obtain(gw, entry, permit).await?; // door two
             let opened = entry.opened().await?;
             forward::call(gw, &app, &caller, attempt, access, forward::Going { opened, slot }).await
         })
@@ -97,6 +99,13 @@ fn decide(gw: &Gateway, entry: &mut Entry, caller: &Caller, attempt: &Attempt) -
     let record = entry.record();
     record.durations.policy_us = notes::micros(gw.clock.monotonic().since(started));
     notes::verdict(record, verdict)
+}
+
+async fn obtain(gw: &Gateway, entry: &mut Entry, permit: Permit) -> Result<Access, Stop> {
+    let started = gw.clock.monotonic();
+    let access = gw.outbound.obtain(permit).await;
+    entry.record().durations.outbound_us = notes::micros(gw.clock.monotonic().since(started));
+    Ok(access?)
 }
 
 /// Keeps the passage with the reply, so that a revocation cuts the stream.

@@ -38,31 +38,35 @@ type Closing = Pin<Box<dyn Future<Output = Result<(), Fault>> + Send>>;
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Turns the application's reply into ours.
-pub(crate) async fn stream(gw: &Arc<Gateway>, reply: Reply, mut entry: Entry) -> Response<Body> {
+pub(crate) async fn stream(
+    gw: &Arc<Gateway>,
+    reply: Reply,
+    mut entry: Entry,
+    started: Monotonic,
+) -> Response<Body> {
     let id = entry.id();
     let record = entry.record();
     record.upstream_status = Some(reply.status.as_u16());
-    record.durations.upstream_us = notes::micros(reply.upstream);
     record.bytes_in = reply.bytes_in;
     let (status, headers) = (reply.status, reply.headers);
     let ends = Ends {
         gw: Arc::clone(gw),
         entry: Some(entry),
-        started: gw.clock.monotonic(),
+        started,
+        forwarded: reply.forwarded,
         bytes_out: 0,
         streamed: reply.streamed,
     };
     let body = match reply.body {
         ReplyBody::Streamed(body) if !body.is_end_stream() => Guarded::new(Source::Streamed(body), reply.passage, ends)
-            .until(reply.deadline)
-            .with((reply.slot, reply.held)),
-        ReplyBody::Filtered(body, filter) => Guarded::new(Source::Filtered(body, filter), reply.passage, ends)
-            .until(reply.deadline)
-            .with((reply.slot, reply.held)),
+            .until(reply.deadline),
+        ReplyBody::Filtered(body, filter) => {
+            Guarded::new(Source::Filtered(body, filter), reply.passage, ends).until(reply.deadline)
+        }
         ReplyBody::Streamed(_) => Guarded::new(Source::Whole(Full::default()), reply.passage, ends),
         ReplyBody::Whole(bytes) => Guarded::new(Source::Whole(Full::new(bytes)), reply.passage, ends),
     };
-    let mut response = match body.settled().await {
+    let mut response = match body.with((reply.slot, reply.held)).settled().await {
         Ok(body) => Response::new(body),
         Err(fault) => return edge::answer(&fault.into(), &edge::Surface::default(), id),
     };
@@ -76,7 +80,10 @@ pub(crate) async fn stream(gw: &Arc<Gateway>, reply: Reply, mut entry: Entry) ->
 struct Ends {
     gw: Arc<Gateway>,
     entry: Option<Entry>,
+    /// When the request arrived.
     started: Monotonic,
+    /// When it was forwarded.
+    forwarded: Monotonic,
     bytes_out: u64,
     streamed: Option<StreamedDigest>,
 }
@@ -90,8 +97,9 @@ impl Ends {
             record.args_digest = Some(digest);
             record.bytes_in = size;
         }
-        record.durations.upstream_us =
-            record.durations.upstream_us.saturating_add(notes::micros(self.gw.clock.monotonic().since(self.started)));
+        let now = self.gw.clock.monotonic();
+        record.durations.upstream_us = notes::micros(now.since(self.forwarded));
+        record.durations.total_us = notes::micros(now.since(self.started));
         self.gw.metrics.ended(outcome);
         Some(Box::pin(entry.close(outcome)))
     }
@@ -222,7 +230,7 @@ impl Guarded {
         if self.passage.as_ref().is_some_and(|passage| passage.cut().is_some()) {
             return Some((Outcome::Cut, "revoked"));
         }
-        let taken = self.ends.gw.clock.monotonic().since(self.ends.started);
+        let taken = self.ends.gw.clock.monotonic().since(self.ends.forwarded);
         (taken >= self.limit).then_some((Outcome::Failed, "longer than `limits.call_max_seconds`"))
     }
 

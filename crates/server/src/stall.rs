@@ -34,7 +34,6 @@ impl<S> StallGuard<S> {
             self.waiting = false;
             return outcome;
         }
-        #[expect(clippy::disallowed_methods, reason = "tokio's own timer, which tests can pause")]
         let deadline = Instant::now() + self.limit;
         let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
         if !self.waiting {

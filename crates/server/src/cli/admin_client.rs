@@ -12,6 +12,7 @@ use serde_json::Value;
 use vestibule_egress::{Addresses, Client, EgressLimits, Trust, full};
 
 use super::{Failure, Target, environment};
+use crate::config::FILE_NAME;
 
 /// Largest answer of the admin API, in bytes.
 const ANSWER_MAX_BYTES: usize = 64 << 20;
@@ -134,9 +135,12 @@ fn refused(status: StatusCode, answer: &Value) -> Failure {
 fn of_folder(dir: &Path) -> Result<(String, SecretString), Failure> {
     let path = dir.join(RUNNING_FILE);
     let text = std::fs::read_to_string(&path).map_err(|error| {
+        let shown = dir.display();
+        if dir.join(FILE_NAME).exists() {
+            return Failure::Broken(format!("no gateway runs in `{shown}`: start it, or give `VESTIBULE_ADMIN_URL`"));
+        }
         Failure::Usage(format!(
-            "no gateway in `{}` ({error}); give `--dir`, or `VESTIBULE_ADMIN_URL` and `VESTIBULE_ADMIN_TOKEN`",
-            dir.display()
+            "no gateway in `{shown}` ({error}); give `--dir`, or `VESTIBULE_ADMIN_URL` and `VESTIBULE_ADMIN_TOKEN`"
         ))
     })?;
     let running: RunningAt = serde_json::from_str(&text).map_err(Failure::broken)?;

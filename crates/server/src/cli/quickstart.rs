@@ -76,7 +76,6 @@ impl Quickstart {
         let sandbox = serve_sandbox(&dir, &mut settings, stop.clone()).await?;
         let signals = run::Signals::take()?;
         let running = run::start(settings.clone()).await?;
-        run::announce(&settings, &running, &dir)?;
         let agents = agents(&dir, &running).await?;
         if let Err(failure) = self.permit_apps(&running, &dir, out).await {
             // A URL that was mistyped must not stay in the configuration.
@@ -87,10 +86,11 @@ impl Quickstart {
         if let Some(problem) = running.policy_status().problems.first() {
             out.complain(&format!("the policies in {} are not loaded: {problem}", dir.join("policies").display()));
         }
+        run::announce(&settings, &running, &dir)?;
         let contract = run::contract(&running, &dir, &agents);
         run::write_private(&dir.join(QUICKSTART_FILE), &contract)?;
         out.result(&contract, || next_steps(&running, &dir, &agents));
-        let ended = run::until_stopped(running, signals).await;
+        let ended = run::until_stopped(running, signals, &dir).await;
         stop.cancel();
         let _ = sandbox.await;
         ended

@@ -46,7 +46,7 @@ impl Run {
         out.result(&contract(&running, &dir, &[]), || {
             format!("gateway  {}\nadmin    {}", running.gateway_url(), running.admin_url())
         });
-        until_stopped(running, signals).await
+        until_stopped(running, signals, &self.dir).await
     }
 }
 
@@ -125,13 +125,15 @@ impl Signals {
 }
 
 /// Serves until a signal, then drains. A second signal ends at once.
-pub(super) async fn until_stopped(running: Running, mut signals: Signals) -> Outcome {
+pub(super) async fn until_stopped(running: Running, mut signals: Signals, dir: &Path) -> Outcome {
     signals.next().await;
     tracing::info!("draining");
-    tokio::select! {
-        () = running.stop() => Ok(()),
-        () = signals.next() => Err(Failure::Broken("ended before the drain was complete".to_owned())),
+    let is_drained = running.stop_unless(signals.next()).await;
+    // Whoever gets the port next must not be sent the operators' token.
+    if let Err(error) = std::fs::remove_file(dir.join(RUNNING_FILE)) {
+        tracing::warn!(%error, "`{RUNNING_FILE}` cannot be removed");
     }
+    if is_drained { Ok(()) } else { Err(Failure::Broken("ended before the drain was complete".to_owned())) }
 }
 
 pub(super) fn absolute(path: &Path) -> Result<PathBuf, Failure> {

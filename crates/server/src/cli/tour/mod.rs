@@ -37,9 +37,9 @@ impl Tour {
             found.and_then(|app| app.get("url").and_then(Value::as_str).map(ToOwned::to_owned)).unwrap_or_default()
         };
         let admin = AdminClient::new(&part("admin_url"), SecretString::from(part("admin_token")))?;
-        let (mcp, http) = (app("sandbox"), app("sandbox-http"));
+        let places = story::Places { issuer: part("issuer"), mcp: app("sandbox"), http: app("sandbox-http") };
         let mut stage = Stage { out, number: 0, failed: 0 };
-        story::play(&mut stage, &admin, &part("issuer"), &mcp, &http).await?;
+        story::play(&mut stage, &admin, &places).await?;
         stage.end()
     }
 }

@@ -8,28 +8,38 @@ use super::{
     agent::{Agent, next},
 };
 
+/// The places of the story.
+pub(super) struct Places {
+    pub(super) issuer: String,
+    pub(super) mcp: String,
+    pub(super) http: String,
+}
+
+/// Who plays: the agent with its name and secret.
+struct Player {
+    agent: Agent,
+    id: String,
+    secret: String,
+}
+
 /// The scenes, in order.
-pub(super) async fn play(
-    stage: &mut Stage<'_>,
-    admin: &AdminClient,
-    issuer: &str,
-    mcp: &str,
-    http: &str,
-) -> Outcome {
+pub(super) async fn play(stage: &mut Stage<'_>, admin: &AdminClient, places: &Places) -> Outcome {
     let mut number = [0u8; 4];
     OsEntropy.fill(&mut number);
     let id = format!("tour-{:08x}", u32::from_be_bytes(number));
-    let mut agent = Agent::new()?;
-    knock(stage, &agent, mcp).await?;
+    let agent = Agent::new()?;
+    knock(stage, &agent, &places.mcp).await?;
     let secret = register(stage, admin, &id).await?;
-    agent.token = token(stage, &agent, issuer, mcp, &id, &secret).await?;
-    list(stage, &agent, mcp).await?;
-    permitted(stage, &agent, mcp, &id).await?;
-    denied(stage, &agent, admin, mcp, &id).await?;
-    arguments(stage, &agent, mcp).await?;
-    over_http(stage, &mut agent, issuer, http, &id, &secret, mcp).await?;
-    revoked(stage, &agent, admin, mcp, &id).await?;
-    record(stage, admin, &id).await
+    let mut player = Player { agent, id, secret };
+    token(stage, &mut player, places).await?;
+    let Player { agent, id, .. } = &player;
+    list(stage, agent, &places.mcp).await?;
+    permitted(stage, agent, &places.mcp, id).await?;
+    denied(stage, agent, admin, &places.mcp, id).await?;
+    arguments(stage, agent, &places.mcp).await?;
+    over_http(stage, &mut player, places).await?;
+    revoked(stage, &player.agent, admin, &places.mcp, &player.id).await?;
+    record(stage, admin, &player.id).await
 }
 
 async fn knock(stage: &mut Stage<'_>, agent: &Agent, mcp: &str) -> Outcome {
@@ -61,43 +71,38 @@ async fn register(stage: &mut Stage<'_>, admin: &AdminClient, id: &str) -> Resul
     Ok(secret)
 }
 
-async fn token(
-    stage: &mut Stage<'_>,
-    agent: &Agent,
-    issuer: &str,
-    resource: &str,
-    id: &str,
-    secret: &str,
-) -> Result<Option<String>, Failure> {
+async fn token(stage: &mut Stage<'_>, player: &mut Player, places: &Places) -> Outcome {
+    let Places { issuer, mcp: resource, .. } = places;
     stage.scene(
         "It asks for a token, in the back-channel",
         "client_credentials for exactly one resource. The token lives two minutes and names its delegation.",
     );
-    let answer = request_token(agent, issuer, resource, id, secret).await?;
-    let token = answer.body.get("access_token").and_then(Value::as_str).map(ToOwned::to_owned);
-    let claims = token.as_deref().map(claims).unwrap_or_default();
-    stage.wire(&format!("POST {issuer}/oauth/token  grant_type=client_credentials resource={resource} scope=\"profile repo\""));
+    let answer = player.request_token(issuer, resource).await?;
+    let claims = player.agent.token.as_deref().map(claims).unwrap_or_default();
+    stage.wire(&format!(
+        "POST {issuer}/oauth/token  grant_type=client_credentials resource={resource} scope=\"profile repo\""
+    ));
     stage.wire(&serde_json::to_string_pretty(&claims).unwrap_or_default());
-    stage.check(answer.status == 200 && claims.get("aud") == Some(&json!(resource)), "a token for this resource only");
+    stage.check(answer == 200 && claims.get("aud") == Some(&json!(resource)), "a token for this resource only");
     stage.check(claims.get("role").is_some(), "the scope `profile` let the claims in");
-    Ok(token)
+    Ok(())
 }
 
-async fn request_token(
-    agent: &Agent,
-    issuer: &str,
-    resource: &str,
-    id: &str,
-    secret: &str,
-) -> Result<super::agent::Answer, Failure> {
-    let fields = [
-        ("grant_type", "client_credentials"),
-        ("client_id", id),
-        ("client_secret", secret),
-        ("resource", resource),
-        ("scope", "profile repo"),
-    ];
-    agent.form(&format!("{issuer}/oauth/token"), &fields).await
+impl Player {
+    /// Asks for a token and keeps it. Gives the status of the answer.
+    async fn request_token(&mut self, issuer: &str, resource: &str) -> Result<u16, Failure> {
+        let fields = [
+            ("grant_type", "client_credentials"),
+            ("client_id", self.id.as_str()),
+            ("client_secret", self.secret.as_str()),
+            ("resource", resource),
+            ("scope", "profile repo"),
+        ];
+        self.agent.token = None;
+        let answer = self.agent.form(&format!("{issuer}/oauth/token"), &fields).await?;
+        self.agent.token = answer.body.get("access_token").and_then(Value::as_str).map(ToOwned::to_owned);
+        Ok(answer.status.as_u16())
+    }
 }
 
 async fn list(stage: &mut Stage<'_>, agent: &Agent, mcp: &str) -> Outcome {
@@ -157,38 +162,28 @@ async fn arguments(stage: &mut Stage<'_>, agent: &Agent, mcp: &str) -> Outcome {
     );
     let answer = call(agent, mcp, "create_repo", json!({ "name": "production" })).await?;
     let error = answer.body.get("error").cloned().unwrap_or_default();
-    stage.wire(&format!("tools/call create_repo {{\"name\": \"production\"}} ->"));
+    stage.wire("tools/call create_repo {\"name\": \"production\"} ->");
     stage.wire(&serde_json::to_string_pretty(&error).unwrap_or_default());
     stage.check(error.get("code") == Some(&json!(4030)), "denied with code 4030 and a hint");
     Ok(())
 }
 
-async fn over_http(
-    stage: &mut Stage<'_>,
-    agent: &mut Agent,
-    issuer: &str,
-    http: &str,
-    id: &str,
-    secret: &str,
-    mcp: &str,
-) -> Outcome {
+async fn over_http(stage: &mut Stage<'_>, player: &mut Player, places: &Places) -> Outcome {
     stage.scene(
         "The same over plain HTTP",
         "Routes are operations like tools. The token for the MCP application is not accepted here.",
     );
-    let confused = agent.get(&format!("{http}/repos")).await?;
+    let Places { issuer, mcp, http } = places;
+    let confused = player.agent.get(&format!("{http}/repos")).await?;
     stage.check(confused.status == 401, "another resource's token is refused");
-    let for_mcp = agent.token.take();
-    let answer = request_token(agent, issuer, http, id, secret).await?;
-    agent.token = answer.body.get("access_token").and_then(Value::as_str).map(ToOwned::to_owned);
-    let listed = agent.get(&format!("{http}/repos")).await?;
+    player.request_token(issuer, http).await?;
+    let listed = player.agent.get(&format!("{http}/repos")).await?;
     stage.wire(&format!("GET {http}/repos -> {} {}", listed.status, listed.body));
     stage.check(listed.status == 200, "list_repos is permitted");
-    let deleted = agent.delete(&format!("{http}/repos/payroll")).await?;
+    let deleted = player.agent.delete(&format!("{http}/repos/payroll")).await?;
     stage.wire(&format!("DELETE {http}/repos/payroll -> {}", deleted.status));
     stage.check(deleted.status == 404, "delete_repo does not exist for this agent");
-    agent.token = for_mcp;
-    let _ = mcp;
+    player.request_token(issuer, mcp).await?;
     Ok(())
 }
 
