@@ -23,13 +23,13 @@ type Keep<'a> = &'a dyn Fn(ListKind, &str) -> bool;
 /// # Errors
 /// [`FaultKind::UpstreamInvalid`] when the body is not one JSON-RPC response, or its result is not that list.
 pub fn filter(body: &Bytes, kind: ListKind, keep: impl Fn(&str) -> bool) -> Result<Bytes, Fault> {
-    let keep: Keep<'_> = &|_, name| keep(name);
+    let keep: Keep<'_> = &|found, name| found == kind && keep(name);
     let members = read(body)?;
     match find(&members, "result") {
-        Some((_, span)) => match filter_result(kind, body, span, keep)? {
-            Some(filtered) => Ok(filtered),
-            None => Err(invalid(format!("the result has no `{}`", kind.member()))),
-        },
+        Some((result, _)) if result.get(kind.member()).is_none() => {
+            Err(invalid(format!("the result has no `{}`", kind.member())))
+        }
+        Some((_, span)) => Ok(filter_result(body, span, keep)?.unwrap_or_else(|| body.clone())),
         None if find(&members, "error").is_some() => Ok(body.clone()),
         None => Err(invalid("neither a result nor an error")),
     }
@@ -81,9 +81,8 @@ impl StreamFilter {
 /// None when the message has no list.
 fn filter_message(data: &[u8], keep: Keep<'_>) -> Result<Option<Bytes>, Fault> {
     let members = read(data)?;
-    let Some((result, span)) = find(&members, "result") else { return Ok(None) };
-    match ListKind::ALL.iter().find(|kind| result.get(kind.member()).is_some()) {
-        Some(kind) => filter_result(*kind, data, span, keep),
+    match find(&members, "result") {
+        Some((_, span)) => filter_result(data, span, keep),
         None => Ok(None),
     }
 }
@@ -98,12 +97,23 @@ fn find<'m>(members: &'m [Member], name: &str) -> Option<(&'m Json, &'m Span)> {
     members.iter().find(|(key, _, _)| key == name).map(|(_, value, span)| (value, span))
 }
 
-/// None when the result has no such list.
-fn filter_result(kind: ListKind, body: &[u8], result: &Span, keep: Keep<'_>) -> Result<Option<Bytes>, Fault> {
-    let members = read(body.get(result.clone()).unwrap_or_default())?;
-    let Some((list, list_span)) = find(&members, kind.member()) else { return Ok(None) };
+/// Filters every list of a result: an upstream that slips a second one in gets nothing past. None when there is none.
+fn filter_result(body: &[u8], result: &Span, keep: Keep<'_>) -> Result<Option<Bytes>, Fault> {
+    let text = body.get(result.clone()).unwrap_or_default();
+    if text.first() != Some(&b'{') {
+        return Ok(None);
+    }
+    let members = read(text)?;
     let place = |span: &Span| result.start + span.start..result.start + span.end;
-    let mut changes = vec![(place(list_span), filter_items(kind, list, body, &place(list_span), keep)?)];
+    let mut changes = Vec::new();
+    for kind in ListKind::ALL {
+        if let Some((list, span)) = find(&members, kind.member()) {
+            changes.push((place(span), filter_items(*kind, list, body, &place(span), keep)?));
+        }
+    }
+    if changes.is_empty() {
+        return Ok(None);
+    }
     // MCP 2026-07-28 caching: what depends on who asks must not be cached for others. Even when nothing was removed
     // this time: this caller may see everything, the next one may not.
     if let Some((scope, span)) = find(&members, "cacheScope")
@@ -271,5 +281,14 @@ mod tests {
             let _ = super::filter(&bytes.clone().into(), ListKind::Tools, |_| true);
             let _ = StreamFilter::new(64).push(&bytes, &safe_only);
         }
+    }
+
+    #[test]
+    fn a_second_list_that_an_upstream_slips_in_is_filtered_too() {
+        let body = Bytes::from_static(
+            br#"{"jsonrpc":"2.0","id":1,"result":{"resources":[],"tools":[{"name":"danger"}]}}"#,
+        );
+        let filtered = super::filter(&body, ListKind::Resources, |_| true).unwrap();
+        assert_eq!(filtered, r#"{"jsonrpc":"2.0","id":1,"result":{"resources":[],"tools":[]}}"#);
     }
 }

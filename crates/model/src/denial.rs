@@ -100,8 +100,6 @@ denials! {
     TooManyRequests, "too-many-requests", Answer::Status(429), "too many requests of this agent are running";
     /// The bytes in flight in total are at their limit.
     BytesInFlightExceeded, "bytes-in-flight-exceeded", Answer::Status(503), "the gateway is at its memory limit";
-    /// The gateway is shutting down.
-    Draining, "draining", Answer::Status(503), "the gateway is shutting down";
 
     // ---- door one ------------------------------------------------------------------------------------------
     /// No credential at all.

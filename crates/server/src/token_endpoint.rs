@@ -35,10 +35,12 @@ pub(crate) async fn handle(gw: Arc<Gateway>, request: Request<Incoming>, peer: S
     let started = gw.clock.monotonic();
     let (response, outcome) = answer(&gw, &mut entry, request).await;
     entry.record().durations.inbound_us = notes::micros(gw.clock.monotonic().since(started));
-    match entry.close(outcome).await {
+    let mut response = match entry.close(outcome).await {
         Ok(()) => response,
         Err(fault) => edge::answer(&fault.into(), &Surface::default(), id),
-    }
+    };
+    edge::request_id(&mut response, id);
+    response
 }
 
 async fn answer(gw: &Gateway, entry: &mut Entry, request: Request<Incoming>) -> (Response<Body>, Outcome) {

@@ -54,8 +54,9 @@ impl AdminClient {
     pub(super) fn of(target: &Target) -> Result<Self, Failure> {
         let (base, token) = match &target.admin_url {
             Some(url) => {
-                let token = environment("VESTIBULE_ADMIN_TOKEN")
-                    .ok_or_else(|| Failure::usage("`VESTIBULE_ADMIN_URL` is set, `VESTIBULE_ADMIN_TOKEN` is not"))?;
+                let token = environment("VESTIBULE_ADMIN_TOKEN").ok_or_else(|| {
+                    Failure::usage("`VESTIBULE_ADMIN_URL` is set, `VESTIBULE_ADMIN_TOKEN` is not")
+                })?;
                 (url.clone(), SecretString::from(token))
             }
             None => of_folder(&target.dir)?,
@@ -95,7 +96,8 @@ impl AdminClient {
     async fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, Failure> {
         let response = self.send(method, path, body).await?;
         let status = response.status();
-        let bytes = Client::read_body(response.into_body(), ANSWER_MAX_BYTES).await.map_err(Failure::broken)?;
+        let bytes =
+            Client::read_body(response.into_body(), ANSWER_MAX_BYTES).await.map_err(Failure::broken)?;
         let answer: Value = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
         if status.is_success() { Ok(answer) } else { Err(refused(status, &answer)) }
     }
@@ -125,7 +127,9 @@ impl AdminClient {
 fn refused(status: StatusCode, answer: &Value) -> Failure {
     let title = answer.get("title").and_then(Value::as_str).unwrap_or("the gateway refused");
     match status {
-        StatusCode::UNAUTHORIZED => Failure::Usage(format!("{title}; check `VESTIBULE_ADMIN_TOKEN` or `--dir`")),
+        StatusCode::UNAUTHORIZED => {
+            Failure::Usage(format!("{title}; check `VESTIBULE_ADMIN_TOKEN` or `--dir`"))
+        }
         status if status.is_client_error() => Failure::Usage(title.to_owned()),
         _ => Failure::Broken(title.to_owned()),
     }
@@ -147,8 +151,9 @@ fn of_folder(dir: &Path) -> Result<(String, SecretString), Failure> {
     let token = match &running.admin_token_file {
         Some(file) => std::fs::read_to_string(file)
             .map_err(|error| Failure::Broken(format!("cannot read `{}`: {error}", file.display())))?,
-        None => environment("VESTIBULE_ADMIN_TOKEN")
-            .ok_or_else(|| Failure::usage("this gateway's admin token is not in its folder: set `VESTIBULE_ADMIN_TOKEN`"))?,
+        None => environment("VESTIBULE_ADMIN_TOKEN").ok_or_else(|| {
+            Failure::usage("this gateway's admin token is not in its folder: set `VESTIBULE_ADMIN_TOKEN`")
+        })?,
     };
     Ok((running.admin_url, SecretString::from(token.trim().to_owned())))
 }

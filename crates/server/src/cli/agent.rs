@@ -148,8 +148,9 @@ fn credentials(out: &Out, agent: &Value) {
 fn claims(pairs: &[String]) -> Result<Value, Failure> {
     let mut claims: Map<String, Value> = Map::new();
     for pair in pairs {
-        let (name, value) =
-            pair.split_once('=').ok_or_else(|| Failure::Usage(format!("`--claim {pair}` must be NAME=VALUE")))?;
+        let (name, value) = pair
+            .split_once('=')
+            .ok_or_else(|| Failure::Usage(format!("`--claim {pair}` must be NAME=VALUE")))?;
         if let Value::Array(values) = claims.entry(name).or_insert_with(|| json!([])) {
             values.push(json!(value));
         }

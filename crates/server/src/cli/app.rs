@@ -74,7 +74,10 @@ fn shown(app: &Value) -> String {
         return format!("{head}\n\nIts operations are not known yet: it has not answered.");
     };
     let rows: Vec<Vec<String>> = operations.iter().map(operation).collect();
-    format!("{head}\n\n{}", table(&["operation", "effect", "risk", "scopes", "arguments", "definition"], &rows))
+    format!(
+        "{head}\n\n{}",
+        table(&["operation", "effect", "risk", "scopes", "arguments", "definition"], &rows)
+    )
 }
 
 fn operation(operation: &Value) -> Vec<String> {
@@ -84,7 +87,11 @@ fn operation(operation: &Value) -> Vec<String> {
         text(operation, "definition_digest").chars().take(DIGEST_SHOWN).collect()
     };
     let named = ["name", "effect", "risk", "scopes"].map(|key| text(operation, key));
-    named.into_iter().chain([arguments(operation), definition]).map(|cell| if cell.is_empty() { "-".to_owned() } else { cell }).collect()
+    named
+        .into_iter()
+        .chain([arguments(operation), definition])
+        .map(|cell| if cell.is_empty() { "-".to_owned() } else { cell })
+        .collect()
 }
 
 /// The names of the arguments; those that may be left out have a question mark.
@@ -92,7 +99,8 @@ fn arguments(operation: &Value) -> String {
     let schema = operation.get("input_schema").cloned().unwrap_or_default();
     let required = schema.get("required").and_then(Value::as_array).cloned().unwrap_or_default();
     let properties = schema.get("properties").and_then(Value::as_object).cloned().unwrap_or_default();
-    let shown = |name: &String| if required.contains(&json!(name)) { name.clone() } else { format!("{name}?") };
+    let shown =
+        |name: &String| if required.contains(&json!(name)) { name.clone() } else { format!("{name}?") };
     properties.keys().map(shown).collect::<Vec<_>>().join(", ")
 }
 

@@ -25,7 +25,8 @@ pub(super) fn line(attempt: &Value) -> String {
 /// What has no operation shows its method, or the act and its target; what has no agent shows who acted.
 fn row(attempt: &Value) -> [String; COLUMNS] {
     let first = |keys: &[&str]| keys.iter().map(|key| text(attempt, key)).find(|said| !said.is_empty());
-    let act = || attempt.get("action").map(|_| format!("{} {}", text(attempt, "action"), text(attempt, "target")));
+    let act =
+        || attempt.get("action").map(|_| format!("{} {}", text(attempt, "action"), text(attempt, "target")));
     let cells = [
         Some(moment(attempt.get("at"))),
         first(&["attempt"]),

@@ -113,7 +113,11 @@ impl Which {
             ("node", json!(self.node)),
             ("ancestor", json!(self.ancestor)),
         ];
-        pairs.into_iter().filter(|(_, value)| !value.is_null()).map(|(key, value)| (key.to_owned(), value)).collect()
+        pairs
+            .into_iter()
+            .filter(|(_, value)| !value.is_null())
+            .map(|(key, value)| (key.to_owned(), value))
+            .collect()
     }
 
     fn query(&self) -> String {
@@ -140,7 +144,11 @@ impl Audit {
             Self::Tail(which) => tail(&which, out).await,
             Self::Show { attempt, folder, target } => {
                 let shown = match folder {
-                    None => AdminClient::of(&target)?.get(&format!("/admin/v1/attempts/{}", encoded(&attempt))).await?,
+                    None => {
+                        AdminClient::of(&target)?
+                            .get(&format!("/admin/v1/attempts/{}", encoded(&attempt)))
+                            .await?
+                    }
                     Some(folder) => read(&folder, &attempt)?,
                 };
                 out.result(&shown, || serde_json::to_string_pretty(&shown).unwrap_or_default());
@@ -196,7 +204,9 @@ fn verdict(answer: &Value, out: &Out) -> Outcome {
                 text(&report, "unsigned"),
                 gaps.len()
             );
-            let gaps = gaps.iter().map(|gap| format!("gap {} to {}", moment(gap.get("from")), moment(gap.get("to"))));
+            let gaps = gaps
+                .iter()
+                .map(|gap| format!("gap {} to {}", moment(gap.get("from")), moment(gap.get("to"))));
             [summary].into_iter().chain(gaps).collect::<Vec<_>>().join("\n")
         }
     });

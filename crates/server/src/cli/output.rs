@@ -102,7 +102,12 @@ pub(super) fn moment(at: Option<&Value>) -> String {
 pub(super) fn table(columns: &[&str], rows: &[Vec<String>]) -> String {
     let head: Vec<String> = columns.iter().map(|column| column.to_uppercase()).collect();
     let width = |index: usize| {
-        rows.iter().chain([&head]).filter_map(|row| row.get(index)).map(|cell| cell.chars().count()).max().unwrap_or(0)
+        rows.iter()
+            .chain([&head])
+            .filter_map(|row| row.get(index))
+            .map(|cell| cell.chars().count())
+            .max()
+            .unwrap_or(0)
     };
     let widths: Vec<usize> = (0..columns.len()).map(width).collect();
     let line = |row: &Vec<String>| {

@@ -128,7 +128,8 @@ async fn check(files: Files, out: &Out) -> Outcome {
     let checked = ask(&files.target, "check", &brought(&files)?).await?;
     let is_ok = checked.get("ok") == Some(&Value::Bool(true));
     out.result(&checked, || {
-        let mut lines: Vec<String> = items(&checked, "problems").chain(items(&checked, "warnings")).map(|p| problem(&p)).collect();
+        let mut lines: Vec<String> =
+            items(&checked, "problems").chain(items(&checked, "warnings")).map(|p| problem(&p)).collect();
         if is_ok {
             lines.push(format!("ok  {} policies", checked.get("policies").cloned().unwrap_or_default()));
         }
@@ -161,7 +162,12 @@ async fn test(files: Files, out: &Out) -> Outcome {
         for item in &results {
             let result = item.get("result").cloned().unwrap_or_default();
             let mark = if is_passed(&item) { "ok    " } else { "FAILED" };
-            out.line(&format!("{mark}  {}: {}  {}", text(item, "file"), text(&result, "name"), text(&result, "cause")));
+            out.line(&format!(
+                "{mark}  {}: {}  {}",
+                text(item, "file"),
+                text(&result, "name"),
+                text(&result, "cause")
+            ));
         }
         out.line(&format!("{passed} passed, {failed} failed"));
     }
@@ -197,7 +203,11 @@ pub(super) fn explained(explanation: &Value) -> String {
         for (label, key) in [("decided by", "determining"), ("nearest", "nearest")] {
             for policy in items(&subject, key) {
                 let place = format!("{}:{}", text(&policy, "file"), text(&policy, "line"));
-                lines.push(format!("    {label} {} {} ({place})", text(&policy, "effect"), text(&policy, "id")));
+                lines.push(format!(
+                    "    {label} {} {} ({place})",
+                    text(&policy, "effect"),
+                    text(&policy, "id")
+                ));
                 let reason = text(&policy, "reason");
                 if !reason.is_empty() {
                     lines.push(format!("      reason: {reason}"));
@@ -216,7 +226,10 @@ pub(super) fn explained(explanation: &Value) -> String {
 fn changes(policy: &Value) -> Vec<String> {
     let changes: Vec<Value> = items(policy, "changes").collect();
     let any = if text(policy, "effect") == "forbid" && changes.len() > 1 { " (any of these)" } else { "" };
-    changes.iter().map(|change| format!("      would have to change{any}: {}", change.as_str().unwrap_or_default())).collect()
+    changes
+        .iter()
+        .map(|change| format!("      would have to change{any}: {}", change.as_str().unwrap_or_default()))
+        .collect()
 }
 
 fn is_without_grant(subject: &Value) -> bool {
@@ -237,8 +250,16 @@ impl Applicable {
         let rows: Vec<Vec<String>> = operations
             .iter()
             .map(|operation| {
-                let ids = |key: &str| items(operation, key).map(|policy| text(&policy, "id")).collect::<Vec<_>>().join(", ");
-                let cells = [text(operation, "operation"), text(operation, "may"), conditions(operation), ids("grants"), guards(operation)];
+                let ids = |key: &str| {
+                    items(operation, key).map(|policy| text(&policy, "id")).collect::<Vec<_>>().join(", ")
+                };
+                let cells = [
+                    text(operation, "operation"),
+                    text(operation, "may"),
+                    conditions(operation),
+                    ids("grants"),
+                    guards(operation),
+                ];
                 cells.map(|cell| if cell.is_empty() { "-".to_owned() } else { cell }).to_vec()
             })
             .collect();
@@ -250,7 +271,10 @@ impl Applicable {
 /// The conditions of the grants: one of them must hold.
 fn conditions(operation: &Value) -> String {
     let grants = items(operation, "grants").map(|grant| {
-        items(&grant, "conditions").filter_map(|condition| condition.as_str().map(ToOwned::to_owned)).collect::<Vec<_>>().join(" && ")
+        items(&grant, "conditions")
+            .filter_map(|condition| condition.as_str().map(ToOwned::to_owned))
+            .collect::<Vec<_>>()
+            .join(" && ")
     });
     grants.filter(|conditions| !conditions.is_empty()).collect::<Vec<_>>().join(" || ")
 }

@@ -84,7 +84,10 @@ impl Quickstart {
             return Err(failure);
         }
         if let Some(problem) = running.policy_status().problems.first() {
-            out.complain(&format!("the policies in {} are not loaded: {problem}", dir.join("policies").display()));
+            out.complain(&format!(
+                "the policies in {} are not loaded: {problem}",
+                dir.join("policies").display()
+            ));
         }
         run::announce(&settings, &running, &dir)?;
         let contract = run::contract(&running, &dir, &agents);
@@ -205,7 +208,9 @@ async fn agents(dir: &Path, running: &Running) -> Result<Vec<Value>, Failure> {
 fn next_steps(running: &Running, dir: &Path, agents: &[Value]) -> String {
     let apps: Vec<String> =
         running.apps().into_iter().map(|(id, kind, url)| format!("  {id:<14} {kind:<5} {url}")).collect();
-    let first = |key: &str| agents.first().and_then(|agent| agent.get(key)).and_then(Value::as_str).unwrap_or_default();
+    let first = |key: &str| {
+        agents.first().and_then(|agent| agent.get(key)).and_then(Value::as_str).unwrap_or_default()
+    };
     let dir = dir.display();
     format!(
         "Vestibule is running. Everything it needs lies in {dir}.

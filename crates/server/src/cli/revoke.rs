@@ -4,7 +4,11 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
-use super::{Failure, Outcome, Target, admin_client::{AdminClient, encoded}, output::Out};
+use super::{
+    Failure, Outcome, Target,
+    admin_client::{AdminClient, encoded},
+    output::Out,
+};
 
 /// Largest token that is read from standard input, in bytes.
 const TOKEN_MAX_BYTES: u64 = 16 << 10;
@@ -60,7 +64,9 @@ impl Revoke {
         let id = match (self.kind, self.id.as_str()) {
             (Kind::Token, "-") => jti_from_stdin()?,
             (Kind::Token, id) if id.contains('.') => {
-                return Err(Failure::usage("a token is never an argument: give its `jti`, or `-` and the token on stdin"));
+                return Err(Failure::usage(
+                    "a token is never an argument: give its `jti`, or `-` and the token on stdin",
+                ));
             }
             (Kind::Agent | Kind::Token | Kind::Delegation, id) => id.to_owned(),
         };
@@ -72,7 +78,9 @@ impl Revoke {
         let report = client.post("/admin/v1/revocations", &body).await?;
         out.result(&report, || told(&report, self.dry_run));
         // In an incident a slip of the pen must not look like success. The revocation stands all the same.
-        if matches!(self.kind, Kind::Agent) && client.get(&format!("/admin/v1/agents/{}", encoded(&id))).await.is_err() {
+        if matches!(self.kind, Kind::Agent)
+            && client.get(&format!("/admin/v1/agents/{}", encoded(&id))).await.is_err()
+        {
             out.complain(&format!("note: no agent `{id}` is registered here"));
         }
         Ok(())

@@ -76,7 +76,8 @@ pub(super) fn announce(settings: &Settings, running: &Running, dir: &Path) -> Ou
 
 /// Replaces a file that only its owner may read.
 pub(super) fn write_private(path: &Path, content: &Value) -> Outcome {
-    let fault = |error: std::io::Error| Failure::Broken(format!("cannot write `{}`: {error}", path.display()));
+    let fault =
+        |error: std::io::Error| Failure::Broken(format!("cannot write `{}`: {error}", path.display()));
     let fresh = path.with_extension("json.new");
     match std::fs::remove_file(&fresh) {
         Ok(()) => {}
@@ -89,8 +90,11 @@ pub(super) fn write_private(path: &Path, content: &Value) -> Outcome {
 
 /// What a started gateway tells on its one line.
 pub(super) fn contract(running: &Running, dir: &Path, agents: &[Value]) -> Value {
-    let apps: Vec<Value> =
-        running.apps().into_iter().map(|(id, kind, url)| json!({ "id": id, "kind": kind, "url": url })).collect();
+    let apps: Vec<Value> = running
+        .apps()
+        .into_iter()
+        .map(|(id, kind, url)| json!({ "id": id, "kind": kind, "url": url }))
+        .collect();
     json!({
         "gateway_url": running.gateway_url(),
         "issuer": running.gateway_url(),

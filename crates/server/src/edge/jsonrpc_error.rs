@@ -6,6 +6,8 @@ use vestibule_model::{Answer, AttemptId, Stop};
 
 use super::{status, told};
 
+/// JSON-RPC 2.0 §5.1: the request is not valid.
+const INVALID_REQUEST: i64 = -32600;
 /// JSON-RPC 2.0 §5.1: internal error.
 const INTERNAL_ERROR: i64 = -32603;
 
@@ -18,7 +20,7 @@ pub(super) fn answer(stop: &Stop, asked: &Asked, attempt: AttemptId) -> Response
         return respond(status, body);
     }
     let (code, sentence, retryable) = told(stop);
-    let number = if is_our_no(stop) { errors::DENIED } else { INTERNAL_ERROR };
+    let number = number(stop);
     let hints = if let Stop::Denied(refusal) = stop { refusal.hints.clone() } else { Vec::new() };
     let data = json!({
         "authorization": { "code": code, "decision_id": attempt, "retryable": retryable, "hints": hints }
@@ -27,10 +29,18 @@ pub(super) fn answer(stop: &Stop, asked: &Asked, attempt: AttemptId) -> Response
     respond(status, errors::jsonrpc_error(Some(asked.id()), number, sentence, Some(&data)))
 }
 
-fn is_our_no(stop: &Stop) -> bool {
+fn number(stop: &Stop) -> i64 {
     match stop {
-        Stop::Failed(_) => false,
-        Stop::Denied(refusal) => !matches!(refusal.denial.answer(), Answer::Status(400 | 404)),
+        Stop::Failed(_) => INTERNAL_ERROR,
+        Stop::Denied(refusal) => match refusal.denial.answer() {
+            Answer::Status(400..=428) => INVALID_REQUEST,
+            Answer::Status(_)
+            | Answer::Challenge(_)
+            | Answer::StepUp
+            | Answer::Unknown
+            | Answer::Forbidden
+            | Answer::HeaderMismatch => errors::DENIED,
+        },
     }
 }
 

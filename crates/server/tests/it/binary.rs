@@ -64,6 +64,13 @@ impl Folder {
         Served::start(&["run", "--output", "json", "--dir", self.path()]).await
     }
 
+    /// As [`Folder::run`], with the log at this level on standard error.
+    pub(crate) async fn run_logging(&self, level: &str) -> Served {
+        let mut command = vestibule(&["run", "--output", "json", "--dir", self.path()]);
+        command.env("VESTIBULE_LOG", level);
+        Served::of(Process::spawn(command)).await
+    }
+
     /// A command about this folder.
     pub(crate) async fn cli(&self, args: &[&str]) -> Ran {
         cli(&[args, &["--dir", self.path()]].concat()).await
@@ -101,10 +108,10 @@ pub(crate) struct Ran {
 impl Ran {
     /// Standard output as `--output json` promises it: one JSON object a line.
     pub(crate) fn objects(&self) -> Vec<Value> {
-        let parse = |line: &str| -> Value { serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: `{line}`")) };
-        let objects: Vec<Value> = self.stdout.lines().map(parse).collect();
-        assert!(objects.iter().all(Value::is_object), "not one object a line: {}", self.stdout);
-        objects
+        let parse = |line| serde_json::from_str(line).ok().filter(Value::is_object);
+        let objects: Option<Vec<Value>> = self.stdout.lines().map(parse).collect();
+        assert!(objects.is_some(), "not one object a line: {}", self.stdout);
+        objects.unwrap()
     }
 
     /// The command must have ended so, with this on standard error and nothing on standard output.
@@ -181,7 +188,11 @@ pub(crate) struct Process {
 
 impl Process {
     pub(crate) fn start(args: &[&str]) -> Self {
-        let mut child = vestibule(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        Self::spawn(vestibule(args))
+    }
+
+    fn spawn(mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let lines = child.stdout.take().map(BufReader::new);
         let mut errors = child.stderr.take().unwrap();
         let errors = std::thread::spawn(move || {
@@ -246,11 +257,12 @@ pub(crate) struct Served {
 
 impl Served {
     async fn start(args: &[&str]) -> Self {
-        let mut process = Process::start(args);
+        Self::of(Process::start(args)).await
+    }
+
+    async fn of(mut process: Process) -> Self {
         let line = process.line().await;
-        if line.is_empty() {
-            panic!("it does not serve: {:?}", process.ended().await);
-        }
+        assert!(!line.is_empty(), "it does not serve: {:?}", process.ended().await);
         Self { process, contract: serde_json::from_str(&line).unwrap() }
     }
 

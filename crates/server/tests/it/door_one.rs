@@ -72,11 +72,11 @@ impl Door {
     }
 
     async fn refuses_token(&mut self, what: &str, token: &str, code: &str) {
-        self.refuses(what, "/things", &[format!("Bearer {token}")], (Told::Invalid, code)).await;
+        self.refuses(what, "/things", &[&format!("Bearer {token}")], (Told::Invalid, code)).await;
     }
 
     /// Every refusal: the status, the challenge, no request at the application, one record with that code.
-    async fn refuses(&mut self, what: &str, target: &str, authorization: &[String], expected: (Told, &str)) {
+    async fn refuses(&mut self, what: &str, target: &str, authorization: &[&str], expected: (Told, &str)) {
         let (told, code) = expected;
         let call = Http::get(&format!("{}{target}", self.gateway.resource("web")));
         let call = authorization.iter().fold(call, |call, value| call.header("authorization", value));

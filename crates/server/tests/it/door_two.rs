@@ -3,10 +3,9 @@
 mod secrets;
 mod strategies;
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 use serde_json::json;
-use tempfile::TempDir;
 use vestibule_model::FixedClock;
 use vestibule_testkit::{Answer, Call, Era, Http, Mcp, Seen, TestUpstream};
 
@@ -35,10 +34,10 @@ fn config(upstream: &TestUpstream, mcp: &TestUpstream) -> String {
     format!("apps:\n{}  tools: {{ mcp: {{ url: '{}/mcp', access: {access} }} }}", apps.concat(), mcp.url())
 }
 
-fn write_secrets(dir: &TempDir) {
-    std::fs::create_dir(dir.path().join("secrets")).unwrap();
+fn write_secrets(dir: &Path) {
+    std::fs::create_dir(dir.join("secrets")).unwrap();
     for app in ["header", "bearer", "basic", "query", "tools"] {
-        std::fs::write(dir.path().join("secrets").join(app), format!("{}\n", secret(app))).unwrap();
+        std::fs::write(dir.join("secrets").join(app), format!("{}\n", secret(app))).unwrap();
     }
 }
 
@@ -54,7 +53,7 @@ impl Scene {
         let upstream = TestUpstream::http(Answer::json(&json!({}))).await;
         let mcp = TestUpstream::mcp(Mcp::new(Era::Modern, vec![json!({ "name": "work" })])).await;
         let dir = folder(&[("all.cedar", PERMIT_TESTERS)]);
-        write_secrets(&dir);
+        write_secrets(dir.path());
         let clock = wednesday_noon();
         let gateway =
             TestGateway::start_in(dir, &config(&upstream, &mcp), Arc::<FixedClock>::clone(&clock)).await;

@@ -7,6 +7,7 @@ mod cli;
 mod containment;
 mod door_one;
 mod door_two;
+mod durability;
 mod errors;
 mod gateway;
 mod http_apps;

@@ -3,9 +3,7 @@ use std::{os::unix::fs::PermissionsExt, path::Path};
 use serde_json::{Value, json};
 use vestibule_testkit::{Era, Http, Mcp, TestUpstream};
 
-use crate::{
-    binary::{ANY_PORT, Folder, Served, cli, modern},
-};
+use crate::binary::{ANY_PORT, Folder, Served, cli, modern};
 
 /// What the agent gets for one tool call.
 async fn tool(served: &Served, token: &str, app: &str, tool: &str, arguments: Value) -> Value {
@@ -29,7 +27,11 @@ async fn one_line_of_json_is_all_that_an_agent_needs() {
     let (mcp, agent) = (served.resource("sandbox"), served.agent(0).await);
     let challenge = Http::post(mcp).json(&json!({})).send().await;
     let metadata = challenge.header("www-authenticate").split('"').nth(1).unwrap().to_owned();
-    assert_eq!(Http::get(&metadata).send().await.json()["resource"], mcp, "the URL is the resource identifier");
+    assert_eq!(
+        Http::get(&metadata).send().await.json()["resource"],
+        mcp,
+        "the URL is the resource identifier"
+    );
 
     let reply = agent.request_token(&[("resource", mcp), ("scope", "repo")]).await.json();
     let scoped = reply["access_token"].as_str().unwrap();
@@ -37,7 +39,12 @@ async fn one_line_of_json_is_all_that_an_agent_needs() {
     assert_eq!(listed["result"]["isError"], json!(false), "{listed}");
     let created = tool(&served, scoped, "sandbox", "create_repo", json!({ "name": "mine" })).await;
     assert_eq!(created["result"]["isError"], json!(false), "{created}");
-    let streamed = modern(mcp, scoped, "tools/call", json!({ "name": "stream_progress", "arguments": { "seconds": 1 } }));
+    let streamed = modern(
+        mcp,
+        scoped,
+        "tools/call",
+        json!({ "name": "stream_progress", "arguments": { "seconds": 1 } }),
+    );
     let streamed = streamed.send().await;
     assert!(streamed.text().contains("notifications/progress"));
     let deleted = tool(&served, scoped, "sandbox", "delete_repo", json!({ "name": "mine" })).await;
@@ -45,7 +52,8 @@ async fn one_line_of_json_is_all_that_an_agent_needs() {
 
     let http = served.resource("sandbox-http");
     let reply = agent.request_token(&[("resource", http), ("scope", "repo")]).await.json();
-    let repos = Http::get(&format!("{http}/repos")).bearer(reply["access_token"].as_str().unwrap()).send().await;
+    let repos =
+        Http::get(&format!("{http}/repos")).bearer(reply["access_token"].as_str().unwrap()).send().await;
     assert!(repos.text().contains("\"mine\""), "what was created through MCP is there over HTTP");
 }
 
@@ -83,9 +91,7 @@ async fn nobody_else_on_the_machine_can_read_the_folder() {
 }
 
 fn tools() -> Vec<Value> {
-    let tool = |name: &str, annotations: Value| {
-        json!({ "name": name, "inputSchema": { "type": "object", "properties": {} }, "annotations": annotations })
-    };
+    let tool = |name: &str, annotations: Value| json!({ "name": name, "inputSchema": { "type": "object", "properties": {} }, "annotations": annotations });
     vec![
         tool("look", json!({ "readOnlyHint": true })),
         tool("add", json!({ "readOnlyHint": false, "destructiveHint": false })),
@@ -98,8 +104,13 @@ async fn listed(served: &Served) -> Vec<String> {
     let resource = served.resource("notes").to_owned();
     let token = served.agent(0).await.token(&resource).await;
     let reply = modern(&resource, &token, "tools/list", json!({})).send().await.json();
-    let tools = reply["result"]["tools"].as_array().unwrap_or_else(|| panic!("{reply}")).iter();
-    tools.map(|tool| tool["name"].as_str().unwrap().to_owned()).collect()
+    assert!(reply["result"]["tools"].is_array(), "{reply}");
+    reply["result"]["tools"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|tool| tool["name"].as_str().unwrap().to_owned())
+        .collect()
 }
 
 #[tokio::test]
@@ -110,7 +121,9 @@ async fn a_real_server_starts_with_what_it_calls_harmless_permitted_and_the_rest
     let served = folder.quickstart(&["--app", &app]).await;
     assert_eq!(listed(&served).await, ["look", "add"]);
     let policy = std::fs::read_to_string(folder.join("policies/notes.cedar")).unwrap();
-    let granting = |line: &&str| tools().iter().any(|tool| line.contains(&format!("notes__{}\"", tool["name"].as_str().unwrap())));
+    let granting = |line: &&str| {
+        tools().iter().any(|tool| line.contains(&format!("notes__{}\"", tool["name"].as_str().unwrap())))
+    };
     let (live, commented): (Vec<&str>, Vec<&str>) =
         policy.lines().filter(granting).partition(|line| line.starts_with("permit ("));
     assert!(live[0].contains("notes__look") && live[1].contains("notes__add") && live.len() == 2, "{live:?}");
@@ -122,9 +135,14 @@ async fn a_real_server_starts_with_what_it_calls_harmless_permitted_and_the_rest
     served.stop().await;
 
     let again = folder.quickstart(&["--app", &app]).await;
-    assert_eq!(listed(&again).await, ["look", "add", "wipe", "silent"], "the file is the operator's from then on");
+    assert_eq!(
+        listed(&again).await,
+        ["look", "add", "wipe", "silent"],
+        "the file is the operator's from then on"
+    );
     again.stop().await;
-    let elsewhere = [&["quickstart", "--dir", folder.path(), "--app", "notes=http://127.0.0.1:1/mcp"], &ANY_PORT[..]];
+    let elsewhere =
+        [&["quickstart", "--dir", folder.path(), "--app", "notes=http://127.0.0.1:1/mcp"], &ANY_PORT[..]];
     cli(&elsewhere.concat()).await.refuses(2, "change it there");
 }
 
@@ -132,7 +150,8 @@ async fn a_real_server_starts_with_what_it_calls_harmless_permitted_and_the_rest
 async fn to_permit_everything_must_be_asked_for_and_is_said() {
     let upstream = TestUpstream::mcp(Mcp::new(Era::Modern, tools())).await;
     let folder = Folder::new();
-    let served = folder.quickstart(&["--app", &format!("notes={}/mcp", upstream.url()), "--app-permit-all"]).await;
+    let served =
+        folder.quickstart(&["--app", &format!("notes={}/mcp", upstream.url()), "--app-permit-all"]).await;
     assert_eq!(listed(&served).await, ["look", "add", "wipe", "silent"]);
     served.process.terminate();
     let (code, errors) = served.process.ended().await;

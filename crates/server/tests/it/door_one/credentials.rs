@@ -9,28 +9,29 @@ use crate::gateway::{PERMIT_TESTERS, TestGateway};
 #[tokio::test]
 async fn what_is_no_single_bearer_token_is_refused_and_never_anonymous() {
     let mut door = Door::new().await;
-    let bearer = format!("Bearer {}", door.token);
-    let basic = "Basic YTpi".to_owned();
+    let (token, basic) = (door.token.clone(), "Basic YTpi");
+    let bearer = format!("Bearer {token}");
+    let huge = format!("{bearer}{}", "A".repeat(9_000));
+    let missing = (Told::Missing, "credential-missing");
+    let unsupported = (Told::Missing, "credential-unsupported");
     let malformed = (Told::Bad, "credential-malformed");
-    door.refuses("no credential", "/things", &[], (Told::Missing, "credential-missing")).await;
-    door.refuses("a secret", "/things", &[basic.clone()], (Told::Missing, "credential-unsupported")).await;
-    door.refuses(
-        "an unknown scheme",
-        "/things",
-        &["Magic x".to_owned()],
-        (Told::Missing, "credential-unsupported"),
-    )
-    .await;
-    door.refuses("an empty bearer", "/things", &["Bearer ".to_owned()], malformed).await;
-    door.refuses("a token without a scheme", "/things", &[door.token.clone()], malformed).await;
-    door.refuses("the same token twice", "/things", &[bearer.clone(), bearer.clone()], malformed).await;
-    door.refuses("a token and a secret", "/things", &[bearer.clone(), basic], malformed).await;
-    door.refuses("a huge token", "/things", &[format!("{bearer}{}", "A".repeat(9_000))], malformed).await;
     let in_query = (Told::Bad, "credential-in-query");
-    let target = format!("/things?access_token={}", door.token);
-    door.refuses("a token in the query", &target, &[], in_query).await;
-    door.refuses("a token in the query too", &target, &[bearer.clone()], in_query).await;
-    door.refuses("an encoded name", "/things?access%5Ftoken=x", &[bearer], in_query).await;
+    let (plain, with_token) = ("/things", format!("/things?access_token={token}"));
+    for (what, target, authorization, expected) in [
+        ("no credential", plain, &[][..], missing),
+        ("a secret", plain, &[basic], unsupported),
+        ("an unknown scheme", plain, &["Magic x"], unsupported),
+        ("an empty bearer", plain, &["Bearer "], malformed),
+        ("a token without a scheme", plain, &[&token], malformed),
+        ("the same token twice", plain, &[&bearer, &bearer], malformed),
+        ("a token and a secret", plain, &[&bearer, basic], malformed),
+        ("a huge token", plain, &[&huge], malformed),
+        ("a token in the query", &with_token, &[], in_query),
+        ("a token in the query too", &with_token, &[&bearer], in_query),
+        ("an encoded name", "/things?access%5Ftoken=x", &[&bearer], in_query),
+    ] {
+        door.refuses(what, target, authorization, expected).await;
+    }
     assert_eq!(list(&door.gateway.resource("web"), &door.token).await.status, 200);
 }
 

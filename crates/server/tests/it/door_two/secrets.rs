@@ -1,10 +1,6 @@
 //! Secrets: read from where the configuration says, again and again, and never shown.
 
-use std::{
-    io::Write,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use secrecy::ExposeSecret;
 use serde_json::json;
@@ -16,7 +12,10 @@ use vestibule_server::{
 use vestibule_testkit::{Answer, Era, Http, Mcp, TestUpstream};
 
 use super::{STRATEGIES, Scene, config, secret, write_secrets};
-use crate::gateway::{call, folder, rpc};
+use crate::{
+    binary::Folder,
+    gateway::{PERMIT_TESTERS, call, folder, rpc},
+};
 
 #[tokio::test]
 async fn a_secret_that_is_rotated_in_its_file_is_used_without_a_restart() {
@@ -66,7 +65,7 @@ async fn a_gateway_without_one_of_its_secrets_does_not_start_and_says_which() {
     let upstream = TestUpstream::http(Answer::json(&json!({}))).await;
     let mcp = TestUpstream::mcp(Mcp::new(Era::Modern, Vec::new())).await;
     let dir = folder(&[]);
-    write_secrets(&dir);
+    write_secrets(dir.path());
     std::fs::remove_file(dir.path().join("secrets/basic")).unwrap();
     let mut parsed = GatewayConfig::parse(&config(&upstream, &mcp)).unwrap();
     (parsed.data.listen, parsed.admin.listen) = (([127, 0, 0, 1], 0).into(), ([127, 0, 0, 1], 0).into());
@@ -141,52 +140,48 @@ async fn invariant_8_no_secret_is_in_anything_that_the_gateway_shows() {
     }
 }
 
-/// What is written is kept for the test to read.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
 #[tokio::test]
-async fn invariant_8_no_secret_and_no_token_is_logged() {
-    let log = Log::default();
-    let writer = log.clone();
-    let subscriber =
-        tracing_subscriber::fmt().with_max_level(tracing::Level::DEBUG).with_writer(move || writer.clone());
-    // The runtime of this test has one thread, and so everything that the gateway does on it is logged here.
-    let _logging = tracing::subscriber::set_default(subscriber.finish());
-    let scene = Scene::new().await;
-    let agent = scene.gateway.agent("a", json!({})).await;
-    let mut tokens = Vec::new();
+async fn invariant_8_no_secret_and_no_token_is_logged_at_any_level() {
+    let upstream = TestUpstream::http(Answer::json(&json!({}))).await;
+    let mcp = TestUpstream::mcp(Mcp::new(Era::Modern, Vec::new())).await;
+    let listeners = "data: { listen: '127.0.0.1:0' }\nadmin: { listen: '127.0.0.1:0' }";
+    let folder = Folder::with(&format!("{listeners}\n{}", config(&upstream, &mcp)), PERMIT_TESTERS);
+    write_secrets(&folder.join(""));
+    let served = folder.run_logging("trace").await;
+    let admin_token = std::fs::read_to_string(folder.join("admin.token")).unwrap();
+    let admin = |path: &str| Http::post(&format!("{}{path}", served.part("admin_url"))).bearer(&admin_token);
+    let added =
+        admin("/admin/v1/agents").json(&json!({ "id": "a", "groups": ["testers"] })).send().await.json();
+    let client_secret = added["client_secret"].as_str().unwrap();
+    let agent = served.connect("a", client_secret).await;
+    let mut kept = vec![admin_token.clone(), client_secret.to_owned()];
+    kept.extend(["header", "bearer", "basic", "query", "tools"].map(secret));
     for (app, _) in STRATEGIES {
-        let token = agent.token(&scene.gateway.resource(app)).await;
-        scene.look(app, &token).send().await;
-        scene.look(app, &format!("{token}x")).send().await;
-        let in_query = format!("{}/look?access_token={token}", scene.gateway.resource(app));
-        Http::get(&in_query).send().await;
-        scene.gateway.post(&format!("/admin/v1/apps/{app}/test"), &json!({})).await;
-        tokens.push(token);
+        let (resource, token) = (served.resource(app), agent.token(served.resource(app)).await);
+        let look = format!("{resource}/look");
+        for (status, call) in [
+            (200, Http::get(&look).bearer(&token)),
+            (401, Http::get(&look).bearer(&format!("{token}x"))),
+            (400, Http::get(&format!("{look}?access_token={token}"))),
+        ] {
+            assert_eq!(call.send().await.status, status, "{app}");
+        }
+        assert_eq!(admin(&format!("/admin/v1/apps/{app}/test")).send().await.status, 200, "{app}");
+        kept.push(token);
     }
-    drop(scene.upstream);
-    let look =
-        |app: &str, token: &str| Http::get(&format!("{}/look", scene.gateway.resource(app))).bearer(token);
-    for ((app, _), token) in STRATEGIES.iter().zip(&tokens) {
-        look(app, token).send().await;
+    drop(upstream);
+    for (app, _) in STRATEGIES {
+        let token = agent.token(served.resource(app)).await;
+        assert_eq!(
+            Http::get(&format!("{}/look", served.resource(app))).bearer(&token).send().await.status,
+            502
+        );
     }
-    let logged = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
-    assert!(logged.contains("upstream-unreachable") && logged.contains("token-invalid"), "{logged}");
-    let admin_token = scene.gateway.running().admin_token().expose_secret().to_owned();
-    let secrets =
-        ["header", "bearer", "basic", "query", "tools"].map(secret).into_iter().chain([admin_token]);
-    for secret in secrets.chain(tokens) {
-        assert!(!logged.contains(&secret), "{secret} in {logged}");
+    served.process.terminate();
+    let (code, log) = served.process.ended().await;
+    assert_eq!(code, Some(0), "{log}");
+    assert!(log.contains("upstream-unreachable") && log.contains("token-invalid"), "{log}");
+    for text in kept {
+        assert!(!log.contains(&text), "`{text}` is in the log:\n{log}");
     }
 }
