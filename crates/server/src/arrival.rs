@@ -8,15 +8,18 @@ use vestibule_evidence::{Record, RecordKind};
 use vestibule_inbound::Caller;
 use vestibule_mcp::ListKind;
 use vestibule_model::{
-    AppId, AppKind, AttemptId, Denial, Fault, FaultKind, Method, Monotonic, OperationId, Refusal, Stop, Timestamp,
-    TraceId,
-    json::Json,
+    AppId, AppKind, AttemptId, Denial, Fault, FaultKind, Method, Monotonic, OperationId, Refusal, Stop,
+    Timestamp, TraceId, json::Json,
 };
 
 use crate::{
     apps::App,
     body::{self, StreamedDigest},
-    config::RecordConfig, edge::Surface, forward::Outgoing, gateway::Gateway, http_arrival, mcp_arrival,
+    config::RecordConfig,
+    edge::Surface,
+    forward::Outgoing,
+    gateway::Gateway,
+    http_arrival, mcp_arrival,
 };
 
 /// A request to an application, before anything is known about who sent it.
@@ -60,7 +63,15 @@ impl Arrival {
         let (parts, body) = request.into_parts();
         let at = gw.clock.now();
         let started = gw.clock.monotonic();
-        Self { id: AttemptId::new(at, &*gw.entropy), at, started, peer, parts, body: Some(body), is_partly_read: false }
+        Self {
+            id: AttemptId::new(at, &*gw.entropy),
+            at,
+            started,
+            peer,
+            parts,
+            body: Some(body),
+            is_partly_read: false,
+        }
     }
 
     pub(crate) fn id(&self) -> AttemptId {
@@ -101,7 +112,8 @@ impl Arrival {
         let app = gw.apps.get(id).ok_or(Denial::AppUnknown)?;
         surface.app = Some(Arc::clone(&app));
         gw.names.check(&self.parts.uri, self.headers())?;
-        if Method::parse(self.parts.method.as_str()).is_none() || self.headers().contains_key(header::UPGRADE) {
+        if Method::parse(self.parts.method.as_str()).is_none() || self.headers().contains_key(header::UPGRADE)
+        {
             return Err(Denial::MethodNotAllowed.into());
         }
         match app.kind() {

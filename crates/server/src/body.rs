@@ -38,7 +38,8 @@ async fn collect(mut body: Incoming, max: usize, held: &mut Held) -> Result<Byte
     let mut rest = BytesMut::new();
     let mut total = 0usize;
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| Refusal::new(Denial::BodyTooSlow, format!("the body broke off: {error}")))?;
+        let frame = frame
+            .map_err(|error| Refusal::new(Denial::BodyTooSlow, format!("the body broke off: {error}")))?;
         let Ok(data) = frame.into_data() else { continue };
         total += data.len();
         if total > max {
@@ -101,7 +102,10 @@ impl Opaque {
     /// `max` is the most bytes that are let through.
     pub(crate) fn new(inner: Incoming, max: u64) -> Result<(Self, StreamedDigest), Refusal> {
         if inner.size_hint().lower() > max {
-            return Err(Refusal::new(Denial::BodyTooLarge, format!("`limits.opaque_body_max_bytes` is {max}")));
+            return Err(Refusal::new(
+                Denial::BodyTooLarge,
+                format!("`limits.opaque_body_max_bytes` is {max}"),
+            ));
         }
         let digest = StreamedDigest::default();
         Ok((Self { inner, max, size: 0, hasher: Hasher::new(&SHA256), digest: digest.clone() }, digest))

@@ -9,7 +9,9 @@ use hyper::body::Incoming;
 use serde_json::{Value, json};
 use vestibule_model::{AppKind, AttemptId, Denial, Stop};
 
-use crate::{apps::App, arrival, edge, edge::Surface, gateway::Gateway, listener::Handler, pipeline, token_endpoint};
+use crate::{
+    apps::App, arrival, edge, edge::Surface, gateway::Gateway, listener::Handler, pipeline, token_endpoint,
+};
 
 const RESOURCE_METADATA: &str = "/.well-known/oauth-protected-resource";
 const SERVER_METADATA: &str = "/.well-known/oauth-authorization-server";
@@ -36,7 +38,9 @@ async fn beside(gw: Arc<Gateway>, request: Request<Incoming>, peer: SocketAddr) 
         (_, "/oauth/token") => return not_allowed(&gw, "POST"),
         (&Method::GET | &Method::HEAD, "/oauth/jwks") => Some(gw.issuer.jwks()),
         (&Method::GET | &Method::HEAD, SERVER_METADATA) => Some(gw.issuer.metadata()),
-        (&Method::GET | &Method::HEAD, path) => path.strip_prefix(RESOURCE_METADATA).and_then(|of| resource(&gw, of)),
+        (&Method::GET | &Method::HEAD, path) => {
+            path.strip_prefix(RESOURCE_METADATA).and_then(|of| resource(&gw, of))
+        }
         (_, "/oauth/jwks" | SERVER_METADATA) => return not_allowed(&gw, "GET, HEAD"),
         (_, _) => None,
     };

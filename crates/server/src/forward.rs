@@ -94,7 +94,9 @@ pub(crate) async fn call(
     refuse_challenge(&response)?;
     let filter = || Filter::new(gw, app, caller, peer.ip());
     match (app.kind(), demand) {
-        (AppKind::Mcp, Demand::List { kind, .. }) => mcp_reply::filtered(filter(), kind, response, reply).await,
+        (AppKind::Mcp, Demand::List { kind, .. }) => {
+            mcp_reply::filtered(filter(), kind, response, reply).await
+        }
         // A legacy stream that is resumed replays what was sent before, lists too.
         (AppKind::Mcp, Demand::Always { .. }) if method == Method::Get => {
             Ok(mcp_reply::replayed(filter(), response, reply))
@@ -118,7 +120,11 @@ async fn send(gw: &Gateway, access: Access, _: Opened, forward: Forward) -> Resu
 /// in again, for nothing.
 fn refuse_challenge(response: &Response<Incoming>) -> Result<(), Stop> {
     if response.status() == StatusCode::UNAUTHORIZED {
-        return Err(Fault::new(FaultKind::AccessUnavailable, "the application refused the gateway's credential").into());
+        return Err(Fault::new(
+            FaultKind::AccessUnavailable,
+            "the application refused the gateway's credential",
+        )
+        .into());
     }
     Ok(())
 }

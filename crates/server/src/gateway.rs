@@ -271,19 +271,17 @@ fn in_use(name: &str, address: SocketAddr, error: &io::Error) -> StartError {
 impl Gateway {
     async fn open(settings: Settings, outside: Surroundings, bound: &Bound) -> Result<Self, StartError> {
         let Surroundings { clock, entropy, env } = outside;
-        let names = Names::new(
-            &settings.data,
-            bound.data.address(),
-            &bound.data.origin(),
-            &settings.allowed_origins,
-        );
+        let names =
+            Names::new(&settings.data, bound.data.address(), &bound.data.origin(), &settings.allowed_origins);
         let no_origins = std::collections::BTreeSet::new();
-        let admin_names = Names::new(&settings.admin, bound.admin.address(), &bound.admin.origin(), &no_origins);
+        let admin_names =
+            Names::new(&settings.admin, bound.admin.address(), &bound.admin.origin(), &no_origins);
         let secrets = Secrets::new(env);
         let admin_token = secret_file::admin_token(&settings, &secrets, &*entropy)?;
 
         private_folder(&settings.state_folder)?;
-        let store = SqliteStore::open(&settings.state_folder, Arc::clone(&clock)).map_err(broken("open the state"))?;
+        let store = SqliteStore::open(&settings.state_folder, Arc::clone(&clock))
+            .map_err(broken("open the state"))?;
         let store: Arc<dyn Store> = Arc::new(store);
         let evidence = open_evidence(&settings, &clock, &entropy)?;
         let containment = Containment::new(Arc::clone(&store), Arc::clone(&clock));
@@ -303,7 +301,8 @@ impl Gateway {
 
         let apps = Apps::new(&settings, names.public_url());
         apps.recall(&*store).await.map_err(broken("load the operations of applications"))?;
-        let hop_tokens = HopTokens::new(names.public_url(), keys.verification(), Arc::clone(&clock), TOKEN_CACHE);
+        let hop_tokens =
+            HopTokens::new(names.public_url(), keys.verification(), Arc::clone(&clock), TOKEN_CACHE);
         let resources = apps.iter().map(|app| (app.id().clone(), app.resource().to_owned())).collect();
         let issuer = Issuer::new(
             IssuerConfig {
@@ -359,7 +358,9 @@ impl Gateway {
                 let look = Apps::refresh(&app, &gateway.outbound, &*gateway.store);
                 match tokio::time::timeout(FIRST_DISCOVERY, look).await {
                     Ok(Ok(_)) => {}
-                    Ok(Err(cause)) => tracing::warn!(app = %app.id(), cause, "the application cannot be read yet"),
+                    Ok(Err(cause)) => {
+                        tracing::warn!(app = %app.id(), cause, "the application cannot be read yet")
+                    }
                     Err(_) => tracing::warn!(app = %app.id(), "the application does not answer yet"),
                 }
             })
@@ -384,7 +385,9 @@ impl Gateway {
                     match Apps::refresh(&app, &gateway.outbound, &*gateway.store).await {
                         Ok(true) => gateway.refresh_policies(),
                         Ok(false) => {}
-                        Err(cause) => tracing::warn!(app = %app.id(), cause, "the application cannot be read"),
+                        Err(cause) => {
+                            tracing::warn!(app = %app.id(), cause, "the application cannot be read")
+                        }
                     }
                 }
             };
@@ -467,7 +470,8 @@ fn outbound(settings: &Settings, secrets: Secrets, clock: &Arc<dyn Clock>) -> Re
         idle_timeout: Duration::from_secs(60),
         idle_per_host: 256,
     };
-    let client = Client::new(Addresses::Operator, limits, Trust::default()).map_err(broken("open the HTTP client"))?;
+    let client =
+        Client::new(Addresses::Operator, limits, Trust::default()).map_err(broken("open the HTTP client"))?;
     let upstreams = settings
         .apps
         .iter()
@@ -480,8 +484,10 @@ fn outbound(settings: &Settings, secrets: Secrets, clock: &Arc<dyn Clock>) -> Re
 /// A folder that only its owner may read.
 pub(crate) fn private_folder(folder: &Path) -> Result<(), StartError> {
     use std::os::unix::fs::DirBuilderExt;
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|error| StartError::Broken {
-        what: "make a folder",
-        cause: format!("`{}`: {error}", PathBuf::from(folder).display()),
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|error| {
+        StartError::Broken {
+            what: "make a folder",
+            cause: format!("`{}`: {error}", PathBuf::from(folder).display()),
+        }
     })
 }

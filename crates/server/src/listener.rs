@@ -21,8 +21,11 @@ use crate::{config::LimitsConfig, stall::StallGuard, tls::Tls};
 const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 
 /// Answers one request of one peer.
-pub(crate) type Handler =
-    Arc<dyn Fn(Request<Incoming>, SocketAddr) -> Pin<Box<dyn Future<Output = Response<Body>> + Send>> + Send + Sync>;
+pub(crate) type Handler = Arc<
+    dyn Fn(Request<Incoming>, SocketAddr) -> Pin<Box<dyn Future<Output = Response<Body>> + Send>>
+        + Send
+        + Sync,
+>;
 
 /// A bound socket that does not serve yet: its address is known, so URLs can be made from it.
 #[derive(Debug)]
@@ -86,7 +89,10 @@ impl Listener {
         tracker.close();
         drop(self.tcp);
         if tokio::time::timeout(Duration::from_secs(limits.drain_seconds), tracker.wait()).await.is_err() {
-            tracing::warn!(limit = limits.drain_seconds, "requests still running after the drain time are cut");
+            tracing::warn!(
+                limit = limits.drain_seconds,
+                "requests still running after the drain time are cut"
+            );
             kill.cancel();
             tracker.wait().await;
         }
@@ -118,7 +124,11 @@ impl Connection {
         }
     }
 
-    async fn http1<S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin>(&self, stream: S, peer: SocketAddr) {
+    async fn http1<S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin>(
+        &self,
+        stream: S,
+        peer: SocketAddr,
+    ) {
         let service = self.service(peer);
         let connection = hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
@@ -140,7 +150,11 @@ impl Connection {
         }
     }
 
-    async fn http2<S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin>(&self, stream: S, peer: SocketAddr) {
+    async fn http2<S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin>(
+        &self,
+        stream: S,
+        peer: SocketAddr,
+    ) {
         let service = self.service(peer);
         let header_list = u32::try_from(self.limits.headers_max_bytes).unwrap_or(u32::MAX);
         let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new())

@@ -82,7 +82,15 @@ async fn post(
         Outgoing { method: Method::Post, path: String::new(), query: None, headers, body: full(bytes), held };
     let record = &app.settings().record;
     let kept = record.arguments.then(|| record.clone());
-    Ok(Attempt { app: app.id().clone(), peer: arrived.peer, demand, outgoing, bytes_in, kept, streamed: None })
+    Ok(Attempt {
+        app: app.id().clone(),
+        peer: arrived.peer,
+        demand,
+        outgoing,
+        bytes_in,
+        kept,
+        streamed: None,
+    })
 }
 
 fn bodiless(

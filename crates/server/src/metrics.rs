@@ -45,7 +45,9 @@ impl Metrics {
         let mut out = String::new();
         let _ = writeln!(out, "# HELP vestibule_attempts_total Attempts by how they ended.");
         let _ = writeln!(out, "# TYPE vestibule_attempts_total counter");
-        for (outcome, counter) in [("completed", &self.completed), ("cut", &self.cut), ("broken", &self.broken)] {
+        for (outcome, counter) in
+            [("completed", &self.completed), ("cut", &self.cut), ("broken", &self.broken)]
+        {
             let value = counter.load(Ordering::Relaxed);
             let _ = writeln!(out, "vestibule_attempts_total{{outcome=\"{outcome}\"}} {value}");
         }

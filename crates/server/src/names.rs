@@ -26,10 +26,10 @@ impl Names {
         bound_origin: &str,
         allowed_origins: &BTreeSet<String>,
     ) -> Self {
-        let public_url =
-            settings.public_url.as_ref().map_or_else(|| bound_origin.to_owned(), origin_of);
+        let public_url = settings.public_url.as_ref().map_or_else(|| bound_origin.to_owned(), origin_of);
         let mut authorities = settings.also_known_as.clone();
-        let mut origins: BTreeSet<String> = allowed_origins.iter().map(|origin| origin.to_ascii_lowercase()).collect();
+        let mut origins: BTreeSet<String> =
+            allowed_origins.iter().map(|origin| origin.to_ascii_lowercase()).collect();
         for url in [public_url.as_str(), bound_origin] {
             origins.insert(url.to_ascii_lowercase());
             if let Some((_, authority)) = url.split_once("://") {
@@ -104,7 +104,8 @@ mod tests {
             }
             names.check(&Uri::from_static("/apps/x/mcp"), &headers)
         };
-        for host in ["gw.example", "GW.example", "gateway.internal:8700", "localhost:8700", "127.0.0.1:8700"] {
+        for host in ["gw.example", "GW.example", "gateway.internal:8700", "localhost:8700", "127.0.0.1:8700"]
+        {
             assert_eq!(check(host, None), Ok(()), "{host}");
         }
         for host in ["evil.example", "gw.example.evil.example", "localhost", "127.0.0.1:8701"] {

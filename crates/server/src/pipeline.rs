@@ -94,7 +94,9 @@ fn decide(gw: &Gateway, entry: &mut Entry, caller: &Caller, attempt: &Attempt) -
             let attempt = vestibule_policy::Attempt { operation: operation.clone(), arguments };
             gw.lock.decide(caller, &attempt, &env)
         }
-        Demand::Always { method } | Demand::List { method, .. } => gw.lock.always(caller, &attempt.app, method),
+        Demand::Always { method } | Demand::List { method, .. } => {
+            gw.lock.always(caller, &attempt.app, method)
+        }
     };
     let record = entry.record();
     record.durations.policy_us = notes::micros(gw.clock.monotonic().since(started));
@@ -115,4 +117,3 @@ impl Reply {
         self
     }
 }
-

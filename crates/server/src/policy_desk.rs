@@ -107,7 +107,8 @@ impl Desk {
     /// A desk for the folder of a gateway that need not run.
     pub(crate) async fn of_folder(dir: &Path, clock: Arc<dyn Clock>) -> Result<Self, String> {
         let settings = Settings::read(&dir.join(FILE_NAME)).map_err(|error| error.to_string())?;
-        let store = SqliteStore::open(&settings.state_folder, Arc::clone(&clock)).map_err(|error| error.to_string())?;
+        let store = SqliteStore::open(&settings.state_folder, Arc::clone(&clock))
+            .map_err(|error| error.to_string())?;
         let apps = Apps::new(&settings, PLACE);
         apps.recall(&store).await.map_err(|error| error.to_string())?;
         let directory = agents(&store).await.map_err(|error| error.to_string())?;
@@ -166,7 +167,8 @@ impl Desk {
 
     fn explain(&self, asked: Explain) -> Result<Value, String> {
         let lock = self.lock(asked.files)?;
-        let agent = self.directory.get(&asked.agent).ok_or_else(|| format!("no such agent: `{}`", asked.agent))?;
+        let agent =
+            self.directory.get(&asked.agent).ok_or_else(|| format!("no such agent: `{}`", asked.agent))?;
         let scopes = asked.scopes.unwrap_or_else(|| agent.scopes.clone());
         let hypothesis = Hypothesis {
             claims: self.released(agent, &scopes),
@@ -186,13 +188,18 @@ impl Desk {
 
     fn test(&self, files: Option<Vec<Brought>>) -> Result<Value, String> {
         let cases = match &files {
-            Some(files) => files.iter().filter(|file| file.name.ends_with(CASES)).map(|file| (file.name.clone(), file.text.clone())).collect(),
+            Some(files) => files
+                .iter()
+                .filter(|file| file.name.ends_with(CASES))
+                .map(|file| (file.name.clone(), file.text.clone()))
+                .collect(),
             None => read_cases(&self.folder)?,
         };
         let set = Arc::new(self.load(files).map_err(|problems| told(&problems))?);
         let mut results = Vec::new();
         for (name, text) in cases {
-            let ran = vestibule_policy::run_cases(&set, &self.directory, &text).map_err(|error| format!("{name}: {error}"))?;
+            let ran = vestibule_policy::run_cases(&set, &self.directory, &text)
+                .map_err(|error| format!("{name}: {error}"))?;
             results.extend(ran.into_iter().map(|result| json!({ "file": name, "result": result })));
         }
         Ok(json!({ "items": results }))
@@ -202,7 +209,12 @@ impl Desk {
     fn released(&self, agent: &Agent, scopes: &BTreeSet<String>) -> BTreeMap<String, BTreeSet<String>> {
         let released: BTreeSet<&String> =
             scopes.iter().filter_map(|scope| self.scope_claims.get(scope)).flatten().collect();
-        agent.claims.iter().filter(|(name, _)| released.contains(name)).map(|(name, values)| (name.clone(), values.clone())).collect()
+        agent
+            .claims
+            .iter()
+            .filter(|(name, _)| released.contains(name))
+            .map(|(name, values)| (name.clone(), values.clone()))
+            .collect()
     }
 
     /// By claim, the scopes that release it.
@@ -219,7 +231,11 @@ impl Desk {
 
 fn policies(files: &[Brought]) -> Vec<PolicyFile> {
     let is_policy = |file: &&Brought| file.name.ends_with(".cedar");
-    files.iter().filter(is_policy).map(|file| PolicyFile { name: file.name.clone(), text: file.text.clone() }).collect()
+    files
+        .iter()
+        .filter(is_policy)
+        .map(|file| PolicyFile { name: file.name.clone(), text: file.text.clone() })
+        .collect()
 }
 
 fn told(problems: &[Problem]) -> String {
@@ -245,7 +261,8 @@ pub(crate) fn read_cases(folder: &Path) -> Result<Vec<(String, String)>, String>
         let path = entry.map_err(|error| error.to_string())?.path();
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
         if name.ends_with(CASES) {
-            let text = std::fs::read_to_string(&path).map_err(|error| format!("`{}`: {error}", path.display()))?;
+            let text =
+                std::fs::read_to_string(&path).map_err(|error| format!("`{}`: {error}", path.display()))?;
             cases.push((name, text));
         }
     }

@@ -58,8 +58,9 @@ pub(crate) async fn stream(
         streamed: reply.streamed,
     };
     let body = match reply.body {
-        ReplyBody::Streamed(body) if !body.is_end_stream() => Guarded::new(Source::Streamed(body), reply.passage, ends)
-            .until(reply.deadline),
+        ReplyBody::Streamed(body) if !body.is_end_stream() => {
+            Guarded::new(Source::Streamed(body), reply.passage, ends).until(reply.deadline)
+        }
         ReplyBody::Filtered(body, filter) => {
             Guarded::new(Source::Filtered(body, filter), reply.passage, ends).until(reply.deadline)
         }
@@ -276,7 +277,10 @@ impl HttpBody for Guarded {
     type Data = Bytes;
     type Error = BoxError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = &mut *self;
         if let Some((outcome, why)) = this.interrupted() {
             this.last = None;

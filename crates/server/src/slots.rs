@@ -84,8 +84,10 @@ impl Slots {
                 Arc::strong_count(lane) > 1 || lane.turns.available_permits() < running_max
             });
         }
-        let lane =
-            Arc::new(Lane { turns: Arc::new(Semaphore::new(self.running_max)), waiting: AtomicUsize::new(0) });
+        let lane = Arc::new(Lane {
+            turns: Arc::new(Semaphore::new(self.running_max)),
+            waiting: AtomicUsize::new(0),
+        });
         lanes.insert(agent.clone(), Arc::clone(&lane));
         lane
     }
@@ -133,7 +135,11 @@ impl Held {
     pub(crate) fn grow(&mut self, bytes: usize) -> Result<(), Denial> {
         let before = self.total.held.fetch_add(bytes, Ordering::SeqCst);
         self.bytes += bytes;
-        if before.saturating_add(bytes) > self.total.max { Err(Denial::BytesInFlightExceeded) } else { Ok(()) }
+        if before.saturating_add(bytes) > self.total.max {
+            Err(Denial::BytesInFlightExceeded)
+        } else {
+            Ok(())
+        }
     }
 }
 

@@ -43,7 +43,9 @@ impl Tls {
                 self.current.store(Arc::new(fresh));
                 tracing::info!(cert = %self.files.cert.display(), "certificate reloaded");
             }
-            Err(error) => tracing::error!(%error, "the certificate cannot be reloaded, the last good one stays"),
+            Err(error) => {
+                tracing::error!(%error, "the certificate cannot be reloaded, the last good one stays")
+            }
         }
     }
 }
@@ -57,12 +59,13 @@ fn read(files: &TlsConfig) -> Result<(Digest, Arc<ServerConfig>), TlsError> {
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| fault(&files.cert, error.to_string()))?;
     let key = PrivateKeyDer::from_pem_slice(&key).map_err(|error| fault(&files.key, error.to_string()))?;
-    let mut config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(TlsError::Pair)?
-        .with_no_client_auth()
-        .with_single_cert(chain, key)
-        .map_err(TlsError::Pair)?;
+    let mut config =
+        ServerConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()
+            .map_err(TlsError::Pair)?
+            .with_no_client_auth()
+            .with_single_cert(chain, key)
+            .map_err(TlsError::Pair)?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok((digest, Arc::new(config)))
 }

@@ -39,7 +39,10 @@ pub(super) struct Paging {
     limit: Option<usize>,
 }
 
-pub(super) async fn add(State(gw): Gw, body: Result<Json<Body>, axum::extract::rejection::JsonRejection>) -> Answer {
+pub(super) async fn add(
+    State(gw): Gw,
+    body: Result<Json<Body>, axum::extract::rejection::JsonRejection>,
+) -> Answer {
     let Json(body) = body.map_err(|error| Refused::invalid(error.body_text()))?;
     let new = NewAgent {
         id: body.id.clone(),
@@ -65,7 +68,10 @@ pub(super) async fn rotate(State(gw): Gw, Path(id): Path<String>) -> Answer {
     let agent = known(&gw, &id)?.agent;
     record(&gw, "agent-rotate", &id, &json!({})).await?;
     let secret = gw.registry.rotate(&agent.id).await.map_err(refused)?;
-    answer(200, &json!({ "id": id, "kind": "agent", "client_id": id, "client_secret": secret.expose_secret() }))
+    answer(
+        200,
+        &json!({ "id": id, "kind": "agent", "client_id": id, "client_secret": secret.expose_secret() }),
+    )
 }
 
 pub(super) async fn show(State(gw): Gw, Path(id): Path<String>) -> Answer {
@@ -99,7 +105,12 @@ fn refused(error: RegistryError) -> Refused {
 /// The agents that are revoked outright. With a cutoff only what was issued until then is dead.
 fn revoked(gw: &Gateway) -> BTreeSet<String> {
     let outright = |entry: &DenyEntry| entry.key.kind() == KeyKind::Agent && entry.cutoff.is_none();
-    gw.containment.list().iter().filter(|entry| outright(entry)).map(|entry| entry.key.id().to_owned()).collect()
+    gw.containment
+        .list()
+        .iter()
+        .filter(|entry| outright(entry))
+        .map(|entry| entry.key.id().to_owned())
+        .collect()
 }
 
 fn shown(registered: &Registered, revoked: &BTreeSet<String>) -> Value {

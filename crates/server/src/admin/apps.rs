@@ -4,7 +4,10 @@ use axum::extract::{Path, State};
 use serde_json::{Value, json};
 
 use super::{Answer, Gw, Refused, json as answer, page, record};
-use crate::{apps::{App, Apps}, gateway::Gateway};
+use crate::{
+    apps::{App, Apps},
+    gateway::Gateway,
+};
 
 pub(super) async fn list(State(gw): Gw) -> Answer {
     page(gw.apps.iter().map(|app| summary(app)).collect(), None)
@@ -14,7 +17,10 @@ pub(super) async fn show(State(gw): Gw, Path(id): Path<String>) -> Answer {
     let app = known(&gw, &id)?;
     let mut shown = summary(&app);
     if let Some(members) = shown.as_object_mut() {
-        members.insert("operations".to_owned(), json!(app.operations().map(|operations| operations.all().to_vec())));
+        members.insert(
+            "operations".to_owned(),
+            json!(app.operations().map(|operations| operations.all().to_vec())),
+        );
         members.insert("access".to_owned(), json!(app.settings().access));
         members.insert("metadata".to_owned(), json!(app.metadata_url()));
     }

@@ -43,7 +43,8 @@ pub(super) async fn show(State(gw): Gw, Path(id): Path<String>) -> Answer {
 pub(super) async fn live(State(gw): Gw, Query(filter): Query<Filter>) -> Response<Body> {
     let attempts = BroadcastStream::new(gw.evidence.subscribe());
     let lines = attempts.filter_map(move |attempt| {
-        let line = attempt.ok().filter(|attempt: &std::sync::Arc<Attempt>| filter.fits(attempt)).and_then(line);
+        let line =
+            attempt.ok().filter(|attempt: &std::sync::Arc<Attempt>| filter.fits(attempt)).and_then(line);
         async move { line.map(Ok::<_, std::convert::Infallible>) }
     });
     let mut response = Response::new(Body::from_stream(lines));

@@ -98,9 +98,12 @@ async fn only_operators(State(gw): Gw, request: Request, next: Next) -> Response
     if is_operator(&gw, request.headers()) {
         return next.run(request).await;
     }
-    let mut refused = Refused::new(401, "credential-missing", "the admin token is needed as `Authorization: Bearer`")
-        .into_response();
-    refused.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"vestibule-admin\""));
+    let mut refused =
+        Refused::new(401, "credential-missing", "the admin token is needed as `Authorization: Bearer`")
+            .into_response();
+    refused
+        .headers_mut()
+        .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"vestibule-admin\""));
     refused
 }
 
@@ -108,7 +111,9 @@ async fn only_operators(State(gw): Gw, request: Request, next: Next) -> Response
 fn is_operator(gw: &Gateway, headers: &HeaderMap) -> bool {
     let mut presented = headers.get_all(header::AUTHORIZATION).iter();
     let (Some(value), None) = (presented.next(), presented.next()) else { return false };
-    let Some(token) = value.to_str().ok().and_then(|value| value.strip_prefix("Bearer ")) else { return false };
+    let Some(token) = value.to_str().ok().and_then(|value| value.strip_prefix("Bearer ")) else {
+        return false;
+    };
     let presented = Digest::of(token.as_bytes());
     let expected = Digest::of(gw.admin_token.expose_secret().as_bytes());
     presented.bytes().ct_eq(expected.bytes()).into()

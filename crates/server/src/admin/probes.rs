@@ -22,7 +22,11 @@ pub(super) async fn metrics(State(gw): Gw) -> Response<Body> {
     let status = gw.policies.status();
     #[expect(clippy::cast_precision_loss, reason = "a gauge is a double in this format")]
     let gauges = [
-        ("vestibule_state_age_seconds", "Age of the view of revocations.", gw.follower.state_age().as_secs_f64()),
+        (
+            "vestibule_state_age_seconds",
+            "Age of the view of revocations.",
+            gw.follower.state_age().as_secs_f64(),
+        ),
         ("vestibule_bytes_in_flight", "Bytes buffered for requests and lists.", gw.bytes.held() as f64),
         ("vestibule_agents", "Registered agents.", gw.registry.directory().len() as f64),
         (

@@ -30,7 +30,8 @@ impl Config {
                 });
             }
             Self::Schema => {
-                let schema = serde_json::to_string_pretty(&GatewayConfig::json_schema()).map_err(Failure::broken)?;
+                let schema =
+                    serde_json::to_string_pretty(&GatewayConfig::json_schema()).map_err(Failure::broken)?;
                 out.line(&schema);
             }
         }

@@ -23,12 +23,15 @@ impl Keys {
     pub(super) async fn execute(self, out: &Out) -> Outcome {
         let status = match self {
             Self::Status(all) => AdminClient::of(&all.target)?.get("/admin/v1/keys").await?,
-            Self::Rotate(all) => AdminClient::of(&all.target)?.post("/admin/v1/keys/rotate", &json!({})).await?,
+            Self::Rotate(all) => {
+                AdminClient::of(&all.target)?.post("/admin/v1/keys/rotate", &json!({})).await?
+            }
         };
         out.result(&status, || {
             let signing = status.get("signing").and_then(Value::as_str).unwrap_or("none");
             let retiring = status.get("retiring").and_then(Value::as_object).cloned().unwrap_or_default();
-            let retiring = retiring.keys().map(|kid| format!("verifies  {kid}  until its last token has expired"));
+            let retiring =
+                retiring.keys().map(|kid| format!("verifies  {kid}  until its last token has expired"));
             [format!("signs     {signing}")].into_iter().chain(retiring).collect::<Vec<_>>().join("\n")
         });
         Ok(())

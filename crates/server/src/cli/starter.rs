@@ -9,7 +9,13 @@ use super::{Failure, Outcome, output::Out, quickstart::GROUP};
 use crate::{Running, secret_file};
 
 /// Writes the starter policy of one application, unless its file exists, and has it loaded.
-pub(super) async fn policy(running: &Running, dir: &Path, id: &AppId, permit_all: bool, out: &Out) -> Outcome {
+pub(super) async fn policy(
+    running: &Running,
+    dir: &Path,
+    id: &AppId,
+    permit_all: bool,
+    out: &Out,
+) -> Outcome {
     let path = dir.join("policies").join(format!("{id}.cedar"));
     if path.exists() {
         return Ok(());
@@ -18,7 +24,9 @@ pub(super) async fn policy(running: &Running, dir: &Path, id: &AppId, permit_all
         return Err(Failure::Broken(format!("`{id}` does not answer as an MCP server; is its URL right?")));
     };
     if permit_all {
-        out.say(&format!("vestibule: every agent of the group `{GROUP}` may do everything that `{id}` offers"));
+        out.say(&format!(
+            "vestibule: every agent of the group `{GROUP}` may do everything that `{id}` offers"
+        ));
     }
     let text = text(id, operations.all(), permit_all);
     secret_file::create(&path, || text.into_bytes())
@@ -94,7 +102,9 @@ mod tests {
         let app = AppId::new("x").unwrap();
         let operations = [operation("read", Effect::Read), operation("drop\"); permit(", Effect::Destroy)];
         let text = text(&app, &operations, false);
-        assert!(text.contains("\npermit (principal in AgentGroup::\"quickstart\", action == Action::\"x__read\""));
+        assert!(
+            text.contains("\npermit (principal in AgentGroup::\"quickstart\", action == Action::\"x__read\"")
+        );
         assert!(text.contains("\n// permit (principal in AgentGroup::\"quickstart\", action == Action::\"x__drop\\\"); permit(\""));
         assert_eq!(text.lines().filter(|line| line.starts_with("permit")).count(), 1);
     }

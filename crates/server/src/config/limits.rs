@@ -89,7 +89,9 @@ impl LimitsConfig {
             ("call_max_seconds", self.call_max_seconds, 1, 86_400),
             ("drain_seconds", self.drain_seconds, 0, 3_600),
         ];
-        bounds.into_iter().try_for_each(|(key, value, low, high)| within(&format!("limits.{key}"), value, low, high))
+        bounds
+            .into_iter()
+            .try_for_each(|(key, value, low, high)| within(&format!("limits.{key}"), value, low, high))
     }
 }
 

@@ -10,8 +10,8 @@ use vestibule_model::{AppId, AppKind};
 use vestibule_outbound::{SecretRef, StrategyConfig};
 
 use super::{
-    AppConfig, ConfigError, EvidenceMode, GatewayConfig, HttpAppConfig, LimitsConfig, McpAppConfig, RecordConfig,
-    TlsConfig, app::ReviewConfig, limits::within,
+    AppConfig, ConfigError, EvidenceMode, GatewayConfig, HttpAppConfig, LimitsConfig, McpAppConfig,
+    RecordConfig, TlsConfig, app::ReviewConfig, limits::within,
 };
 use crate::http_app::Routes;
 
@@ -118,9 +118,10 @@ impl Settings {
         let data = listener("data", config.data.listen, config.data.public_url, config.data.tls, folder)?
             .with_names("data", config.data.also_known_as)?
             .refusing_plain_http("data", config.data.dangerous_plain_http)?;
-        let admin = listener("admin", config.admin.listen, config.admin.public_url, config.admin.tls, folder)?
-            .with_names("admin", config.admin.also_known_as)?
-            .refusing_plain_http("admin", config.admin.dangerous_plain_http)?;
+        let admin =
+            listener("admin", config.admin.listen, config.admin.public_url, config.admin.tls, folder)?
+                .with_names("admin", config.admin.also_known_as)?
+                .refusing_plain_http("admin", config.admin.dangerous_plain_http)?;
         Ok(Self {
             data,
             admin,
@@ -172,7 +173,10 @@ fn http_url(key: &str, text: &str) -> Result<Url, ConfigError> {
     let url = Url::parse(text).map_err(|error| ConfigError::value(key, format!("is not a URL: {error}")))?;
     let plain = url.username().is_empty() && url.password().is_none() && url.fragment().is_none();
     if !matches!(url.scheme(), "http" | "https") || !url.has_host() || !plain {
-        return Err(ConfigError::value(key, "must be an http or https URL without user, password and fragment"));
+        return Err(ConfigError::value(
+            key,
+            "must be an http or https URL without user, password and fragment",
+        ));
     }
     Ok(url)
 }
@@ -181,7 +185,9 @@ impl ListenerSettings {
     fn with_names(mut self, listener: &str, names: Vec<String>) -> Result<Self, ConfigError> {
         for name in names {
             let name = name.to_ascii_lowercase();
-            if name.is_empty() || !name.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'/' | b'@' | b'*')) {
+            if name.is_empty()
+                || !name.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'/' | b'@' | b'*'))
+            {
                 return Err(ConfigError::value(
                     format!("{listener}.also_known_as"),
                     "must be `host` or `host:port`, without wildcards",

@@ -111,7 +111,9 @@ fn log(stop: &Stop, attempt: AttemptId) {
 /// The code and the sentence that a caller may see.
 fn told(stop: &Stop) -> (&'static str, &'static str, bool) {
     match stop {
-        Stop::Denied(refusal) => (refusal.denial.code(), refusal.denial.sentence(), refusal.retry_after.is_some()),
+        Stop::Denied(refusal) => {
+            (refusal.denial.code(), refusal.denial.sentence(), refusal.retry_after.is_some())
+        }
         Stop::Failed(fault) => (fault.kind.code(), fault.kind.sentence(), fault.kind.is_retryable()),
     }
 }

@@ -9,7 +9,8 @@ use super::{status, told};
 pub(super) fn answer(stop: &Stop, attempt: AttemptId) -> Response<Body> {
     let status = status(stop);
     let (code, sentence, retryable) = told(stop);
-    let (code, sentence) = if status == 404 { ("not-found", "nothing is served at this path") } else { (code, sentence) };
+    let (code, sentence) =
+        if status == 404 { ("not-found", "nothing is served at this path") } else { (code, sentence) };
     let mut problem = json!({
         "type": format!("urn:vestibule:problem:{code}"),
         "title": sentence,
@@ -32,8 +33,6 @@ pub(super) fn answer(stop: &Stop, attempt: AttemptId) -> Response<Body> {
 pub(crate) fn respond(status: u16, body: String) -> Response<Body> {
     let mut response = Response::new(Body::from(body));
     *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    response
-        .headers_mut()
-        .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
     response
 }

@@ -41,8 +41,7 @@ impl TestGateway {
         parsed.data.listen = ([127, 0, 0, 1], 0).into();
         parsed.admin.listen = ([127, 0, 0, 1], 0).into();
         let settings = Settings::check(parsed, dir.path()).unwrap();
-        let outside =
-            Surroundings { clock: Arc::clone(&clock), entropy: Arc::new(OsEntropy), env: |_| None };
+        let outside = Surroundings { clock: Arc::clone(&clock), entropy: Arc::new(OsEntropy), env: |_| None };
         let running = Running::start(settings, outside).await.unwrap();
         Self { running, dir, clock, config: config.to_owned() }
     }

@@ -34,7 +34,9 @@ impl Tour {
         let app = |id: &str| {
             let apps = contract.get("apps").and_then(Value::as_array).cloned().unwrap_or_default();
             let found = apps.iter().find(|app| app.get("id") == Some(&json!(id))).cloned();
-            found.and_then(|app| app.get("url").and_then(Value::as_str).map(ToOwned::to_owned)).unwrap_or_default()
+            found
+                .and_then(|app| app.get("url").and_then(Value::as_str).map(ToOwned::to_owned))
+                .unwrap_or_default()
         };
         let admin = AdminClient::new(&part("admin_url"), SecretString::from(part("admin_token")))?;
         let places = story::Places { issuer: part("issuer"), mcp: app("sandbox"), http: app("sandbox-http") };

@@ -43,7 +43,10 @@ pub(super) async fn play(stage: &mut Stage<'_>, admin: &AdminClient, places: &Pl
 }
 
 async fn knock(stage: &mut Stage<'_>, agent: &Agent, mcp: &str) -> Outcome {
-    stage.scene("An agent knocks without a credential", "The 401 says where to learn how to get in (RFC 9728).");
+    stage.scene(
+        "An agent knocks without a credential",
+        "The 401 says where to learn how to get in (RFC 9728).",
+    );
     let answer = agent.rpc(mcp, "tools/list", json!({})).await?;
     stage.wire(&format!("POST {mcp}\n{} {}", answer.status, answer.header("www-authenticate")));
     stage.check(answer.status == 401, "refused, with a challenge");
@@ -51,7 +54,10 @@ async fn knock(stage: &mut Stage<'_>, agent: &Agent, mcp: &str) -> Outcome {
     let metadata = challenge.split("resource_metadata=\"").nth(1).and_then(|rest| rest.split('"').next());
     let document = agent.get(metadata.unwrap_or_default()).await?;
     stage.wire(&format!("GET {}\n{}", metadata.unwrap_or_default(), document.body));
-    stage.check(document.body.get("resource") == Some(&json!(mcp)), "the metadata names the resource and its issuer");
+    stage.check(
+        document.body.get("resource") == Some(&json!(mcp)),
+        "the metadata names the resource and its issuer",
+    );
     Ok(())
 }
 
@@ -83,7 +89,10 @@ async fn token(stage: &mut Stage<'_>, player: &mut Player, places: &Places) -> O
         "POST {issuer}/oauth/token  grant_type=client_credentials resource={resource} scope=\"profile repo\""
     ));
     stage.wire(&serde_json::to_string_pretty(&claims).unwrap_or_default());
-    stage.check(answer == 200 && claims.get("aud") == Some(&json!(resource)), "a token for this resource only");
+    stage.check(
+        answer == 200 && claims.get("aud") == Some(&json!(resource)),
+        "a token for this resource only",
+    );
     stage.check(claims.get("role").is_some(), "the scope `profile` let the claims in");
     Ok(())
 }
@@ -114,11 +123,19 @@ async fn list(stage: &mut Stage<'_>, agent: &Agent, mcp: &str) -> Outcome {
     let tools = answer.body.pointer("/result/tools").and_then(Value::as_array).cloned().unwrap_or_default();
     let names: Vec<&str> = tools.iter().filter_map(|tool| tool.get("name")?.as_str()).collect();
     stage.wire(&format!("tools/list -> {}", names.join(", ")));
-    stage.check(names.contains(&"create_repo") && !names.contains(&"delete_repo"), "`delete_repo` is not there");
+    stage.check(
+        names.contains(&"create_repo") && !names.contains(&"delete_repo"),
+        "`delete_repo` is not there",
+    );
     Ok(())
 }
 
-async fn call(agent: &Agent, mcp: &str, tool: &str, arguments: Value) -> Result<super::agent::Answer, Failure> {
+async fn call(
+    agent: &Agent,
+    mcp: &str,
+    tool: &str,
+    arguments: Value,
+) -> Result<super::agent::Answer, Failure> {
     agent.rpc(mcp, "tools/call", json!({ "name": tool, "arguments": arguments })).await
 }
 
@@ -132,7 +149,10 @@ async fn permitted(stage: &mut Stage<'_>, agent: &Agent, mcp: &str, id: &str) ->
     let text = answer.body.pointer("/result/content/0/text").and_then(Value::as_str).unwrap_or_default();
     stage.wire(&format!("tools/call create_repo {{\"name\": \"{name}\"}} -> {text}"));
     let is_error = answer.body.pointer("/result/isError") == Some(&json!(true));
-    stage.check(answer.status == 200 && answer.body.get("result").is_some() && !is_error, "the repository is there");
+    stage.check(
+        answer.status == 200 && answer.body.get("result").is_some() && !is_error,
+        "the repository is there",
+    );
     Ok(())
 }
 
@@ -142,7 +162,10 @@ async fn denied(stage: &mut Stage<'_>, agent: &Agent, admin: &AdminClient, mcp: 
         "The coarse scope `repo` covers deletion too; policy does not. The agent learns only that there is no such tool.",
     );
     let answer = call(agent, mcp, "delete_repo", json!({ "name": "payroll" })).await?;
-    stage.wire(&format!("tools/call delete_repo {{\"name\": \"payroll\"}} -> {}", answer.body.get("error").cloned().unwrap_or_default()));
+    stage.wire(&format!(
+        "tools/call delete_repo {{\"name\": \"payroll\"}} -> {}",
+        answer.body.get("error").cloned().unwrap_or_default()
+    ));
     stage.check(answer.body.pointer("/error/code") == Some(&json!(-32602)), "answered like an unknown tool");
     let question = json!({
         "agent": id, "operation": "sandbox__delete_repo", "arguments": { "name": "payroll" },
@@ -195,7 +218,10 @@ async fn revoked(stage: &mut Stage<'_>, agent: &Agent, admin: &AdminClient, mcp:
     let params = json!({ "name": "stream_progress", "arguments": { "seconds": 60 } });
     let mut body = agent.stream(mcp, "tools/call", params).await?;
     let first = next(&mut body).await;
-    stage.wire(&format!("tools/call stream_progress {{\"seconds\": 60}} -> {}", first.as_deref().unwrap_or_default().trim()));
+    stage.wire(&format!(
+        "tools/call stream_progress {{\"seconds\": 60}} -> {}",
+        first.as_deref().unwrap_or_default().trim()
+    ));
     stage.check(first.is_ok(), "progress streams");
     let clock = SystemClock::default();
     let started = clock.monotonic();
@@ -208,7 +234,10 @@ async fn revoked(stage: &mut Stage<'_>, agent: &Agent, admin: &AdminClient, mcp:
             break end;
         }
     };
-    stage.check(end == "cut off", &format!("the stream is cut; the command took {:.1} ms", took.as_secs_f64() * 1e3));
+    stage.check(
+        end == "cut off",
+        &format!("the stream is cut; the command took {:.1} ms", took.as_secs_f64() * 1e3),
+    );
     let after = agent.rpc(mcp, "tools/list", json!({})).await?;
     stage.wire(&format!("tools/list -> {} {}", after.status, after.header("www-authenticate")));
     stage.check(after.status == 401, "its token, not yet expired, opens nothing any more");
@@ -225,10 +254,20 @@ async fn record(stage: &mut Stage<'_>, admin: &AdminClient, id: &str) -> Outcome
     for item in &items {
         let text = |key: &str| item.get(key).and_then(Value::as_str).unwrap_or("-").to_owned();
         let what = if text("operation") == "-" { text("method") } else { text("operation") };
-        stage.wire(&format!("{:<16} {:<8} {:<26} {:<10} {}", what, text("decision"), text("denial"), text("outcome"), policies(item)));
+        stage.wire(&format!(
+            "{:<16} {:<8} {:<26} {:<10} {}",
+            what,
+            text("decision"),
+            text("denial"),
+            text("outcome"),
+            policies(item)
+        ));
     }
     let has = |denial: &str| items.iter().any(|item| item.get("denial") == Some(&json!(denial)));
-    stage.check(items.len() >= 6 && has("operation-not-permitted"), "what was denied is there, with its reason");
+    stage.check(
+        items.len() >= 6 && has("operation-not-permitted"),
+        "what was denied is there, with its reason",
+    );
     let verified = admin.post("/admin/v1/evidence/verify", &json!({})).await?;
     stage.wire(&format!("vestibule audit verify -> {}", verified.get("report").cloned().unwrap_or_default()));
     stage.check(verified.get("ok") == Some(&json!(true)), "the log verifies against its signed checkpoints");
