@@ -12,8 +12,8 @@ bin=$(realpath "${VESTIBULE_BIN:?set VESTIBULE_BIN to the built binary}")
 pids=()
 export PYTHONDONTWRITEBYTECODE=1
 
-# begin FOLDER: makes the folder of this run, empty. The packages beside it stay.
-begin() {
+# run_peers FOLDER: runs the `parts` of the script that sources this one, with the peers around the gateway.
+run_peers() {
   mkdir -p "${1:-$here/../../target/peers}"
   work=$(realpath "${1:-$here/../../target/peers}")
   run=$work/run
@@ -21,6 +21,15 @@ begin() {
   npm_bin=$work/npm/node_modules/.bin
   rm -rf "$run" && mkdir -m 700 "$run" && : >"$run/results" && : >"$run/tokens"
   trap stop EXIT
+  if install_node_peers; then
+    start_everything
+    start_gateway
+    parts
+    run_checks recording python3 "$here/check_recording.py" "$run/recording" "$run/tokens"
+  else
+    skip server-everything "npm packages cannot be installed, see $run/install.log"
+  fi
+  finish
 }
 
 # --- installing ------------------------------------------------------------------------------------------
@@ -30,6 +39,15 @@ install_python_sdk() {
   [ "$("$python" -c "$version" 2>>"$run/install.log")" = "$PYTHON_SDK" ] && return
   python3 -m venv "$work/venv" >>"$run/install.log" 2>&1 &&
     "$python" -m pip install --quiet "mcp==$PYTHON_SDK" >>"$run/install.log" 2>&1
+}
+
+# with_python_sdk COMMAND…: runs the command unless the SDK cannot be installed.
+with_python_sdk() {
+  if install_python_sdk; then
+    "$@"
+  else
+    skip "${1#run_}" "mcp==$PYTHON_SDK cannot be installed, see $run/install.log"
+  fi
 }
 
 install_node_peers() {
@@ -62,14 +80,27 @@ start_everything() {
   first_line "$run/recorder.json" "the recorder" $!
 }
 
+# Quickstart keeps a configuration that is there: its own, with tokens that live as short as tokens may.
 start_gateway() {
   local upstream
   upstream=$(json "$run/recorder.json" url)
+  mkdir -m 700 "$run/gateway"
+  echo 'tokens: { ttl_seconds: 60 }' |
+    cat - "$here/../../crates/server/assets/quickstart.yaml" >"$run/gateway/vestibule.yaml"
   "$bin" quickstart --dir "$run/gateway" --listen 127.0.0.1:0 --admin-listen 127.0.0.1:0 \
     --app "everything=$upstream/mcp" --app-permit-all --output json \
     >"$run/quickstart.json" 2>"$run/gateway.log" &
   pids+=($!)
   first_line "$run/quickstart.json" "the gateway" $!
+}
+
+# --- checking --------------------------------------------------------------------------------------------
+
+# run_long_session DURATION: in seconds, at most 600, because the sandbox streams no longer.
+run_long_session() {
+  "$bin" agent add long-session --group quickstart --group sandbox-agents --scope profile --scope repo \
+    --output json --dir "$run/gateway" >"$run/long-session.json" || fail "agent add: exit code $?"
+  run_checks long-session "$python" "$here/long_session.py" "$run" "$1"
 }
 
 # --- helping ---------------------------------------------------------------------------------------------

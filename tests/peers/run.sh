@@ -3,26 +3,12 @@
 #   VESTIBULE_BIN=path/to/vestibule tests/peers/run.sh [FOLDER]
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
-main() {
-  rm -rf "$run" && mkdir -m 700 "$run" && : >"$run/results" && : >"$run/tokens"
-  trap stop EXIT
-  if install_node_peers; then
-    start_everything
-    start_gateway
-    if install_python_sdk; then
-      run_python_sdk
-    else
-      skip python-sdk "mcp==$PYTHON_SDK cannot be installed, see $run/install.log"
-    fi
-    run_inspector
-    run_checks recording python3 "$here/check_recording.py" "$run/recording" "$run/tokens"
-  else
-    skip server-everything "npm packages cannot be installed, see $run/install.log"
-  fi
-  finish
+parts() {
+  with_python_sdk run_python_sdk
+  run_inspector
+  # Longer than a token lives.
+  with_python_sdk run_long_session 75
 }
-
-# --- checking --------------------------------------------------------------------------------------------
 
 run_python_sdk() {
   "$python" "$here/client_key.py" "$run/key.pem" "$run/jwks.json"
@@ -32,17 +18,20 @@ run_python_sdk() {
 }
 
 run_inspector() {
-  local token
-  token=$(python3 "$here/fetch_token.py" "$run/quickstart.json") || { fail "token for the inspector" && return; }
-  echo "$token" >>"$run/tokens"
-  local bearer="Authorization: Bearer $token"
-  check "inspector lists the tools" shows '"name": "echo"' inspect --method tools/list --header "$bearer"
+  check "inspector lists the tools" shows '"name": "echo"' inspect --method tools/list --header "$(bearer)"
   check "inspector calls a tool" shows '"text": "Echo: through the gateway"' inspect --method tools/call \
-    --tool-name echo --tool-arg "message=through the gateway" --header "$bearer"
+    --tool-name echo --tool-arg "message=through the gateway" --header "$(bearer)"
   check "inspector reads a resource" shows "Resource 7" inspect --method resources/read \
-    --uri demo://resource/dynamic/text/7 --header "$bearer"
+    --uri demo://resource/dynamic/text/7 --header "$(bearer)"
   check "inspector without a token is refused" refused inspect --method tools/list
-  check "inspector with an altered token is refused" refused inspect --method tools/list --header "${bearer}x"
+  check "inspector with an altered token is refused" refused inspect --method tools/list --header "$(bearer)x"
+}
+
+# A token lives for a minute: each call gets its own.
+bearer() {
+  local token
+  token=$(python3 "$here/fetch_token.py" "$run/quickstart.json") && echo "$token" >>"$run/tokens"
+  echo "Authorization: Bearer $token"
 }
 
 # Its settings go to the run's folder, not to the user's.
@@ -68,4 +57,4 @@ refused() {
   grep --quiet '"code":"auth_required"' "$run/refusal" && [ "$(wc -l <"$run/recording")" = "$before" ]
 }
 
-main "$@"
+run_peers "${1:-}"

@@ -27,52 +27,16 @@ the rest from the first 401, mcp 2.3.0 asks this of the gateway (read in mcp/cli
 import asyncio
 import http.client
 import json
-import sys
 import time
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx2
-from mcp import Client
-from mcp.client.auth.extensions.client_credentials import (
-    ClientCredentialsOAuthProvider,
-    PrivateKeyJWTOAuthProvider,
-    SignedJWTParameters,
-)
-from mcp.client.streamable_http import streamable_http_client
-from mcp.shared._httpx_utils import create_mcp_http_client
+from mcp.client.auth.extensions.client_credentials import PrivateKeyJWTOAuthProvider, SignedJWTParameters
 
 from report import check, reason
+from sdk import ISSUER, QUICKSTART, RUN, Tokens, by_secret, connected, url_of
 
-RUN = Path(sys.argv[1])
-QUICKSTART = json.loads((RUN / "quickstart.json").read_text().splitlines()[0])
-URL = next(app["url"] for app in QUICKSTART["apps"] if app["id"] == "everything")
-ISSUER = QUICKSTART["issuer"]
-
-
-class Tokens:
-    """Keeps the tokens of one client, and notes them for the search through the recording."""
-
-    def __init__(self):
-        self.current = None
-
-    async def get_tokens(self):
-        return self.current
-
-    async def set_tokens(self, tokens):
-        self.current = tokens
-        with (RUN / "tokens").open("a") as file:
-            file.write(tokens.access_token + "\n")
-
-    async def get_client_info(self):
-        return None
-
-    async def set_client_info(self, client_info):
-        raise AssertionError("the SDK registered a client that has its credential already")
-
-
-def by_secret(client_id, client_secret, method="client_secret_basic"):
-    return ClientCredentialsOAuthProvider(URL, Tokens(), client_id, client_secret, method, issuer=ISSUER)
+URL = url_of("everything")
 
 
 def by_key(client_id):
@@ -89,10 +53,7 @@ def by_key(client_id):
 async def use(name, provider, mode):
     """All that a client does with the application."""
     with check(f"{name}: connects"):
-        async with (
-            create_mcp_http_client(auth=provider) as web,
-            Client(streamable_http_client(URL, http_client=web), mode=mode) as client,
-        ):
+        async with connected(URL, provider, mode) as client:
             await tools(name, client)
             await streaming(name, client)
             await resources_and_prompts(name, client)
@@ -200,10 +161,7 @@ async def wrong_credential(name, provider):
     with check(f"{name} is refused a token, and the application hears nothing"):
         before = requests_seen()
         try:
-            async with (
-                create_mcp_http_client(auth=provider) as web,
-                Client(streamable_http_client(URL, http_client=web)) as client,
-            ):
+            async with connected(URL, provider) as client:
                 await client.list_tools()
         except* Exception as group:
             assert "Token exchange failed (401)" in reason(group), reason(group)
@@ -218,17 +176,14 @@ async def main():
     key_agent = json.loads((RUN / "peer-key.json").read_text())["client_id"]
     await stranger()
     stranger_goes_on()
-    await wrong_credential("client with a wrong secret", by_secret(agent["client_id"], "wrong"))
+    await wrong_credential("client with a wrong secret", by_secret(URL, agent["client_id"], "wrong"))
     await wrong_credential("client with a key of another", by_key(agent["client_id"]))
     for mode in ("legacy", "auto"):
-        await use(f"python-sdk, secret, {mode}", by_secret(*credential), mode)
+        await use(f"python-sdk, secret, {mode}", by_secret(URL, *credential), mode)
         await use(f"python-sdk, private_key_jwt, {mode}", by_key(key_agent), mode)
     with check("python-sdk, secret in the form: connects"):
-        provider = by_secret(*credential, "client_secret_post")
-        async with (
-            create_mcp_http_client(auth=provider) as web,
-            Client(streamable_http_client(URL, http_client=web)) as client,
-        ):
+        provider = by_secret(URL, *credential, "client_secret_post")
+        async with connected(URL, provider) as client:
             assert (await client.list_tools()).tools
 
 

@@ -53,9 +53,12 @@ enum Chore {
         #[arg(last = true)]
         arguments: Vec<String>,
     },
-    /// Run the property tests with many cases, round after round.
+    /// Run a session and a stream of ten minutes over tokens of one, then the property tests with many cases.
     Soak {
-        /// No round starts after this many minutes.
+        /// Use a debug build of the gateway.
+        #[arg(long)]
+        debug: bool,
+        /// No round of property tests starts after this many minutes of them.
         #[arg(long, default_value_t = 10)]
         minutes: u64,
         /// Cases for each property in a round.
@@ -70,7 +73,7 @@ fn main() -> ExitCode {
         Chore::Generate => generate::write(),
         Chore::Bench { no_micro, debug, arguments } => measure::bench(no_micro, debug, &arguments),
         Chore::Peers { debug, arguments } => measure::peers(debug, &arguments),
-        Chore::Soak { minutes, cases } => measure::soak(minutes, cases),
+        Chore::Soak { debug, minutes, cases } => measure::soak(debug, minutes, cases),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

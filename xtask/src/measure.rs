@@ -8,6 +8,9 @@ use crate::process::{Failure, build, cargo, command, metadata, root, run};
 /// Crates whose property tests a soak runs: what parses or judges what a stranger sent.
 const SOAKED: &[&str] = &["vestibule-model", "vestibule-mcp", "vestibule-policy", "vestibule-evidence"];
 
+/// How long the session of a soak lasts. The sandbox of the quickstart streams no longer.
+const SESSION_SECONDS: &str = "600";
+
 /// The load comparison, then every micro bench of the workspace.
 pub(crate) fn bench(no_micro: bool, debug: bool, arguments: &[String]) -> Result<(), Failure> {
     let gateway = build("vestibule-server", "vestibule", !debug)?;
@@ -19,7 +22,7 @@ pub(crate) fn bench(no_micro: bool, debug: bool, arguments: &[String]) -> Result
         return Ok(());
     }
     for package in packages_with_benches(&metadata()?) {
-        run(cargo(["bench", "--locked", "--package", &package, "--benches"]))?;
+        run(cargo(["bench", "--locked", "--package", &package, "--bench", "*"]))?;
     }
     Ok(())
 }
@@ -46,8 +49,17 @@ pub(crate) fn peers(debug: bool, arguments: &[String]) -> Result<(), Failure> {
     run(script)
 }
 
+/// A session of a foreign client that outlives ten tokens, then the property tests.
+pub(crate) fn soak(debug: bool, minutes: u64, cases: u32) -> Result<(), Failure> {
+    let gateway = build("vestibule-server", "vestibule", !debug)?;
+    let mut session = command(root().join("tests/peers/long_session.sh"));
+    session.env("VESTIBULE_BIN", gateway).arg(SESSION_SECONDS);
+    run(session)?;
+    properties(minutes, cases)
+}
+
 /// Property tests, round after round with fresh seeds, until the time is over or one fails.
-pub(crate) fn soak(minutes: u64, cases: u32) -> Result<(), Failure> {
+fn properties(minutes: u64, cases: u32) -> Result<(), Failure> {
     let clock = SystemClock::default();
     let start = clock.monotonic();
     let limit = Duration::from_secs(minutes.saturating_mul(60));

@@ -11,7 +11,7 @@ use arc_swap::ArcSwapOption;
 use tokio::sync::Notify;
 use vestibule_egress::{Client, full};
 use vestibule_mcp::discovery::{Discovery, Reply, Step};
-use vestibule_model::{AppId, AppKind, Operation, Risk};
+use vestibule_model::{AppId, AppKind, Digest, Operation, Risk};
 use vestibule_outbound::{Forward, Outbound};
 use vestibule_policy::{AppOperations, Catalog};
 use vestibule_store::{Kind, Op, Put, Store, StoreError};
@@ -30,6 +30,7 @@ pub struct Operations {
     by_name: HashMap<Arc<str>, usize>,
     /// The scopes that any of them asks for, in order, separated by spaces.
     scopes: String,
+    digest: Digest,
 }
 
 impl Operations {
@@ -39,13 +40,19 @@ impl Operations {
         let scopes: BTreeSet<&str> =
             all.iter().flat_map(|operation| operation.scopes.iter().map(String::as_str)).collect();
         let scopes = scopes.into_iter().collect::<Vec<_>>().join(" ");
-        Self { all, by_name, scopes }
+        let digest = Digest::of(format!("{all:?}").as_bytes());
+        Self { all, by_name, scopes, digest }
     }
 
     /// All of them.
     #[must_use]
     pub fn all(&self) -> &[Operation] {
         &self.all
+    }
+
+    /// Of everything that is known about them.
+    pub(crate) fn digest(&self) -> Digest {
+        self.digest
     }
 
     /// The one of that name.

@@ -8,7 +8,9 @@ use std::{
 
 use serde::Serialize;
 use vestibule_model::{Digest, Timestamp};
-use vestibule_policy::{Catalog, Lock, Options, PolicyFile, PolicySet, Problem};
+use vestibule_policy::{Lock, Options, PolicyFile, PolicySet, Problem};
+
+use crate::apps::Apps;
 
 /// Largest policy file, in bytes.
 const FILE_MAX_BYTES: u64 = 4 << 20;
@@ -53,7 +55,7 @@ impl Policies {
     ///
     /// One at a time, from reading to replacing: else a slow load of older files could replace the newer ones, and who
     /// waits for a change would return while somebody else is still loading it.
-    pub(crate) fn refresh(&self, lock: &Lock, catalog: &Catalog, now: Timestamp) {
+    pub(crate) fn refresh(&self, lock: &Lock, apps: &Apps, now: Timestamp) {
         let mut tried = held(&self.tried);
         let files = match read_folder(&self.folder) {
             Ok(files) => files,
@@ -62,11 +64,11 @@ impl Policies {
                 return self.keep(vec![problem]);
             }
         };
-        let fingerprint = fingerprint(&files, catalog);
+        let fingerprint = fingerprint(&files, apps);
         if tried.replace(fingerprint) == Some(fingerprint) {
             return;
         }
-        match PolicySet::load(&files, catalog, &self.options) {
+        match PolicySet::load(&files, &apps.catalog(), &self.options) {
             Ok(set) => {
                 let status = PolicyStatus {
                     running: Some(set.digest().to_owned()),
@@ -98,15 +100,16 @@ fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn fingerprint(files: &[PolicyFile], catalog: &Catalog) -> Digest {
+/// Of everything that a policy set is loaded from. Operations are read before they are digested, so a change between the
+/// two is seen the next time.
+fn fingerprint(files: &[PolicyFile], apps: &Apps) -> Digest {
     let mut text = String::new();
     for file in files {
         text.push_str(&format!("{}\0{}\0{}\0", file.name, file.text.len(), file.text));
     }
-    for app in catalog {
-        for operation in &app.operations {
-            text.push_str(&format!("{}\0{}\0{:?}\0", app.app, operation.definition_digest, operation));
-        }
+    for app in apps.iter() {
+        let operations = app.operations().map(|operations| operations.digest());
+        text.push_str(&format!("{}\0{operations:?}\0", app.id()));
     }
     Digest::of(text.as_bytes())
 }

@@ -7,6 +7,7 @@ use super::{Answer, Gw, Refused, json as answer, page, record};
 use crate::{
     apps::{App, Apps},
     gateway::Gateway,
+    keepers,
 };
 
 pub(super) async fn list(State(gw): Gw) -> Answer {
@@ -37,7 +38,7 @@ pub(super) async fn test(State(gw): Gw, Path(id): Path<String>) -> Answer {
         let step = match Apps::refresh(&app, &gw.outbound, &*gw.store).await {
             Ok(is_new) => {
                 if is_new {
-                    gw.refresh_policies();
+                    keepers::refresh_policies(&gw).await;
                 }
                 let count = app.operations().map_or(0, |operations| operations.all().len());
                 json!({ "name": "operations", "ok": true, "detail": format!("{count} operations read") })
