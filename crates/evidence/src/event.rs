@@ -15,8 +15,6 @@ pub(crate) enum EntryKind {
     Opened,
     /// It ended.
     Closed,
-    /// An administrative act: began and ended at once.
-    Act,
     /// The gateway started.
     Start,
     /// The gateway stopped in order.
@@ -30,7 +28,6 @@ impl EntryKind {
         match self {
             Self::Opened => "opened",
             Self::Closed => "closed",
-            Self::Act => "act",
             Self::Start => "start",
             Self::Stop => "stop",
             Self::Gap => "gap",

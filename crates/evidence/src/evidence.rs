@@ -12,16 +12,16 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, broadcast, o
 use vestibule_model::{Clock, Entropy, Fault, Timestamp};
 
 use crate::{
-    Attempt, Entry, EvidenceError, LogKey, Outcome, PublicKey, Record, State,
-    entry::LINE_BYTES,
+    Attempt, Entry, EvidenceError, LogKey, PublicKey, Record,
     error::unavailable,
-    event::{self, EntryKind},
     recovery,
     writer::{Message, Writer},
 };
 
 /// Attempts that a receiver of the live view may lag behind before it loses some.
 const LIVE_MAX: usize = 1024;
+/// Places for the entries of administrative acts.
+const ACT_PLACES: usize = 1_024;
 
 /// When an entry is durable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -65,6 +65,8 @@ struct Inner {
     writer: Thread,
     /// Bounds the queue. A bounded channel would not do: it cannot promise a place to an entry that comes later.
     places: Arc<Semaphore>,
+    /// Places that only administrative acts take.
+    acts: Arc<Semaphore>,
     live: broadcast::Sender<Arc<Attempt>>,
 }
 
@@ -85,7 +87,8 @@ impl Evidence {
         let (sender, receiver) = mpsc::channel();
         let places = Arc::new(Semaphore::new(config.queue_max.min(Semaphore::MAX_PERMITS)));
         let work = Writer::new(log, receiver, Arc::clone(&clock), entropy);
-        let closed_at_end = Arc::clone(&places);
+        let acts = Arc::new(Semaphore::new(ACT_PLACES));
+        let closed_at_end = [Arc::clone(&places), Arc::clone(&acts)];
         let writer = thread::Builder::new()
             .name("evidence".to_owned())
             .spawn(move || work.run(closed_at_end))
@@ -93,7 +96,7 @@ impl Evidence {
             .thread()
             .clone();
         let live = broadcast::Sender::new(LIVE_MAX);
-        Ok(Self(Arc::new(Inner { public, mode: config.mode, clock, sender, writer, places, live })))
+        Ok(Self(Arc::new(Inner { public, mode: config.mode, clock, sender, writer, places, acts, live })))
     }
 
     /// The key that checks what this log signs.
@@ -107,23 +110,18 @@ impl Evidence {
     /// # Errors
     /// When the writer has failed or the queue is full: what cannot be recorded is refused.
     pub fn begin(&self, record: Record) -> Result<Entry, Fault> {
-        let places = self.reserve(2)?;
+        let places = Self::reserve(&self.0.places)?;
         Ok(Entry::new(self.clone(), record, places))
     }
 
-    /// Records an administrative act, as one entry. In mode `required` it is durable when this returns.
+    /// Begins the record of an administrative act. Acts have places of their own: whoever floods the gateway with
+    /// attempts must not keep an operator from revoking.
     ///
     /// # Errors
-    /// When the record cannot be written.
-    pub async fn act(&self, mut record: Record) -> Result<(), Fault> {
-        let places = self.reserve(1)?;
-        record.bound();
-        let outcome = Some(Outcome::Completed);
-        let mut line = Vec::with_capacity(LINE_BYTES);
-        event::write_attempt(&mut line, EntryKind::Act, &record, outcome, self.now()).map_err(unavailable)?;
-        let durable = self.submit(line, places)?;
-        self.show(|| Attempt { record, state: State::Closed, outcome });
-        Self::wait(durable).await
+    /// When the writer has failed or too many acts are under way.
+    pub fn begin_act(&self, record: Record) -> Result<Entry, Fault> {
+        let places = Self::reserve(&self.0.acts)?;
+        Ok(Entry::new(self.clone(), record, places))
     }
 
     /// Waits until everything submitted before is durable, in either mode.
@@ -140,6 +138,7 @@ impl Evidence {
     /// those under way end before.
     pub async fn shutdown(&self) {
         self.0.places.close();
+        self.0.acts.close();
         let (stopped, wait) = oneshot::channel();
         let ended = match self.send(Message::Stop(stopped)) {
             Ok(()) => Self::wait(Some(wait)).await,
@@ -168,8 +167,9 @@ impl Evidence {
         }
     }
 
-    fn reserve(&self, entries: u32) -> Result<OwnedSemaphorePermit, Fault> {
-        Arc::clone(&self.0.places).try_acquire_many_owned(entries).map_err(|refused| match refused {
+    /// The places of an attempt's two entries.
+    fn reserve(places: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Fault> {
+        Arc::clone(places).try_acquire_many_owned(2).map_err(|refused| match refused {
             TryAcquireError::NoPermits => {
                 unavailable("too many attempts wait for their record to be written")
             }

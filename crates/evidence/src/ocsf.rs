@@ -343,11 +343,7 @@ mod tests {
             [(RecordKind::Call, 6003), (RecordKind::TokenRequest, 3002), (RecordKind::Administration, 3004)]
         {
             let record = Record::new(kind, id, now, TraceId::of(id));
-            for (entry, outcome) in [
-                (EntryKind::Opened, None),
-                (EntryKind::Closed, Some(Outcome::Refused)),
-                (EntryKind::Act, Some(Outcome::Completed)),
-            ] {
+            for (entry, outcome) in [(EntryKind::Opened, None), (EntryKind::Closed, Some(Outcome::Refused))] {
                 let mut line = Vec::new();
                 event::write_attempt(&mut line, entry, &record, outcome, now).unwrap();
                 check(&line, class);

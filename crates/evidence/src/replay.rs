@@ -122,7 +122,7 @@ impl<'a> Replay<'a> {
                 }
                 Err(_) => Some("the gap does not say from when to when"),
             },
-            EntryKind::Act | EntryKind::Start | EntryKind::Stop => None,
+            EntryKind::Start | EntryKind::Stop => None,
         };
         if self.nonsense.is_none() {
             self.nonsense = nonsense.map(|problem| (place, problem));

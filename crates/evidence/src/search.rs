@@ -124,7 +124,7 @@ pub fn search(
             EntryKind::Opened if may_fit => {
                 open.insert(head.id, (place, line.to_vec()));
             }
-            EntryKind::Closed | EntryKind::Act => {
+            EntryKind::Closed => {
                 open.remove(&head.id);
                 is_done = may_fit && wanted.offer(place, line, State::Closed)?.is_break();
             }

@@ -74,11 +74,11 @@ struct Batch {
 }
 
 /// Refuses new attempts once the writer has ended, however it ended.
-struct CloseAtEnd(Arc<Semaphore>);
+struct CloseAtEnd([Arc<Semaphore>; 2]);
 
 impl Drop for CloseAtEnd {
     fn drop(&mut self) {
-        self.0.close();
+        self.0.iter().for_each(|places| places.close());
     }
 }
 
@@ -95,7 +95,7 @@ impl Writer {
 
     /// Runs until it is told to stop, until everybody who could send is gone, or until it fails. A writer that failed
     /// stays so: what is on disk after a failed sync is unknown, and only a start reads it again.
-    pub(crate) fn run(mut self, places: Arc<Semaphore>) {
+    pub(crate) fn run(mut self, places: [Arc<Semaphore>; 2]) {
         let close = CloseAtEnd(places);
         let ended = self.serve();
         // First nothing is accepted any more and the folder is free, then whoever waits for the stop is told.

@@ -15,8 +15,8 @@ pub const TRUST_MAX: u8 = 3;
 /// delegated child's key. Compared byte for byte, never by prefix.
 ///
 /// 1 to 2048 visible ASCII characters without quote, backslash or angle brackets.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize)]
+#[serde(try_from = "String")]
 pub struct AgentId(Arc<str>);
 
 impl AgentId {
@@ -47,9 +47,9 @@ impl TryFrom<String> for AgentId {
     }
 }
 
-impl From<AgentId> for String {
-    fn from(id: AgentId) -> Self {
-        id.0.as_ref().to_owned()
+impl Serialize for AgentId {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
     }
 }
 

@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use crate::Malformed;
 
 /// The identifier of an application: `[a-z][a-z0-9-]{0,31}`.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize)]
+#[serde(try_from = "String")]
 pub struct AppId(Arc<str>);
 
 impl AppId {
@@ -38,9 +38,9 @@ impl TryFrom<String> for AppId {
     }
 }
 
-impl From<AppId> for String {
-    fn from(id: AppId) -> Self {
-        id.0.as_ref().to_owned()
+impl Serialize for AppId {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
     }
 }
 

@@ -2,7 +2,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Entropy, Malformed, Timestamp, digest::hex};
+use crate::{Entropy, Malformed, Timestamp, digest::with_hex};
 
 /// The identifier that joins the entries of one attempt: UUIDv7 layout (RFC 9562 §5.7), so that identifiers sort by
 /// time. Shown to the caller as the request id.
@@ -39,7 +39,7 @@ impl AttemptId {
 
 impl fmt::Display for AttemptId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&hex(&self.0))
+        with_hex(&self.0, |text| f.write_str(text))
     }
 }
 
@@ -51,7 +51,7 @@ impl fmt::Debug for AttemptId {
 
 impl Serialize for AttemptId {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        with_hex(&self.0, |text| serializer.serialize_str(text))
     }
 }
 
@@ -88,13 +88,13 @@ impl TraceId {
 
 impl fmt::Display for TraceId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:032x}", self.0)
+        with_hex(&self.0.to_be_bytes(), |text| f.write_str(text))
     }
 }
 
 impl Serialize for TraceId {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        with_hex(&self.0.to_be_bytes(), |text| serializer.serialize_str(text))
     }
 }
 

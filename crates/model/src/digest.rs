@@ -50,19 +50,27 @@ impl Digest {
 
 /// Lower-case hexadecimal.
 pub(crate) fn hex(bytes: &[u8]) -> String {
+    with_hex(bytes, ToOwned::to_owned)
+}
+
+/// Lower-case hexadecimal of at most 32 bytes, handed on without an allocation: identifiers and digests are written
+/// several times for each request.
+pub(crate) fn with_hex<R>(bytes: &[u8], then: impl FnOnce(&str) -> R) -> R {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digit = |nibble: u8| DIGITS.get(usize::from(nibble)).copied().unwrap_or(b'0') as char;
-    let mut out = String::with_capacity(bytes.len() * 2);
-    for byte in bytes {
-        out.push(digit(byte >> 4));
-        out.push(digit(byte & 15));
+    let digit = |nibble: u8| DIGITS.get(usize::from(nibble)).copied().unwrap_or(b'0');
+    let mut out = [0u8; 64];
+    for (pair, byte) in out.chunks_exact_mut(2).zip(bytes) {
+        if let [high, low] = pair {
+            (*high, *low) = (digit(byte >> 4), digit(byte & 15));
+        }
     }
-    out
+    let text = out.get(..bytes.len().saturating_mul(2)).and_then(|text| std::str::from_utf8(text).ok());
+    then(text.unwrap_or_default())
 }
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&hex(&self.0))
+        with_hex(&self.0, |text| f.write_str(text))
     }
 }
 
@@ -74,7 +82,7 @@ impl fmt::Debug for Digest {
 
 impl Serialize for Digest {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        with_hex(&self.0, |text| serializer.serialize_str(text))
     }
 }
 

@@ -3,10 +3,10 @@
 
 use std::{collections::HashSet, net::IpAddr, sync::Arc};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Response, header};
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use vestibule_egress::Client;
 use vestibule_inbound::Caller;
 use vestibule_mcp::{ListKind, forwardable_response, listing, listing::StreamFilter};
 use vestibule_model::{Fault, FaultKind, OperationId, Stop, json::Json};
@@ -46,20 +46,43 @@ pub(crate) async fn filtered(
         .get(header::CONTENT_TYPE)
         .and_then(|value| value.to_str().ok())
         .is_some_and(|value| value.to_ascii_lowercase().starts_with("text/event-stream"));
-    let is_list = response.status().is_success();
-    let max = filter.gw.settings.limits.list_max_bytes;
-    let body = Client::read_body(response.into_body(), max).await;
-    let body = body.map_err(|error| Fault::new(FaultKind::UpstreamInvalid, error))?;
-    reply.held.grow(body.len())?;
+    let is_success = response.status().is_success();
+    let body = read(&filter, response.into_body(), &mut reply).await?;
     let visible = filter.visible();
     let keep = |name: &str| filter.keeps(&visible, kind, name);
-    let body: Bytes = match (is_list, is_sse) {
-        (false, _) => body,
-        (true, true) => listing::filter_sse(&body, kind, keep)?,
-        (true, false) => listing::filter(&body, kind, keep)?,
+    let filtered =
+        if is_sse { listing::filter_sse(&body, kind, keep) } else { listing::filter(&body, kind, keep) };
+    let body = match filtered {
+        Ok(filtered) => filtered,
+        // An error of the application in words of its own.
+        Err(_) if !is_success => body,
+        Err(fault) => return Err(fault.into()),
     };
     headers.remove(header::CONTENT_LENGTH);
     Ok(Reply { headers, body: ReplyBody::Whole(body), ..reply })
+}
+
+/// Reads a list whole: bounded, counted against the total before it is kept, within the time of the call.
+async fn read(filter: &Filter, mut body: Incoming, reply: &mut Reply) -> Result<Bytes, Stop> {
+    let max = filter.gw.settings.limits.list_max_bytes;
+    let all = async {
+        let mut all = BytesMut::new();
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|error| Fault::new(FaultKind::UpstreamInvalid, error))?;
+            let Ok(data) = frame.into_data() else { continue };
+            if all.len() + data.len() > max {
+                let cause = format!("the list is longer than `limits.list_max_bytes`, {max}");
+                return Err(Fault::new(FaultKind::UpstreamInvalid, cause).into());
+            }
+            reply.held.grow(data.len())?;
+            all.extend_from_slice(&data);
+        }
+        Ok(all.freeze())
+    };
+    let slow = |_| {
+        Fault::new(FaultKind::UpstreamTimeout, "the list did not arrive within `limits.call_max_seconds`")
+    };
+    tokio::time::timeout(reply.deadline, all).await.map_err(slow)?
 }
 
 /// Filters the lists in a stream of events.

@@ -16,13 +16,12 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use http::Response;
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use http_body_util::Full;
 use hyper::body::Incoming;
 use tokio::time::Sleep;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 use vestibule_containment::Passage;
 use vestibule_evidence::{Entry, Outcome};
-use vestibule_model::{Fault, Monotonic};
+use vestibule_model::{Fault, Monotonic, Stop};
 
 use crate::{
     body::StreamedDigest,
@@ -33,6 +32,9 @@ use crate::{
     notes,
     slots::{Held, Slot},
 };
+
+/// Largest piece of a reply that was read whole, in bytes.
+const PIECE_MAX_BYTES: usize = 16 << 10;
 
 type Closing = Pin<Box<dyn Future<Output = Result<(), Fault>> + Send>>;
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -64,12 +66,14 @@ pub(crate) async fn stream(
         ReplyBody::Filtered(body, filter) => {
             Guarded::new(Source::Filtered(body, filter), reply.passage, ends).until(reply.deadline)
         }
-        ReplyBody::Streamed(_) => Guarded::new(Source::Whole(Full::default()), reply.passage, ends),
-        ReplyBody::Whole(bytes) => Guarded::new(Source::Whole(Full::new(bytes)), reply.passage, ends),
+        ReplyBody::Streamed(_) => Guarded::new(Source::Whole(Bytes::new()), reply.passage, ends),
+        ReplyBody::Whole(bytes) => {
+            Guarded::new(Source::Whole(bytes), reply.passage, ends).until(reply.deadline)
+        }
     };
     let mut response = match body.with((reply.slot, reply.held)).settled().await {
         Ok(body) => Response::new(body),
-        Err(fault) => return edge::answer(&fault.into(), &edge::Surface::default(), id),
+        Err(stop) => return edge::answer(&stop, &edge::Surface::default(), id),
     };
     *response.status_mut() = status;
     *response.headers_mut() = headers;
@@ -126,13 +130,20 @@ fn submit(closing: Closing) {
 enum Source {
     Streamed(Incoming),
     Filtered(Incoming, Box<EventFilter>),
-    Whole(Full<Bytes>),
+    /// Read whole; handed on in pieces, so that the request's share of memory is held until nearly all is sent.
+    Whole(Bytes),
 }
 
 impl Source {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         match self {
-            Self::Streamed(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
+            // Trailers go no further: they would follow the last byte, after the record's end.
+            Self::Streamed(body) => loop {
+                match ready!(Pin::new(&mut *body).poll_frame(cx)) {
+                    Some(Ok(frame)) if !frame.is_data() => {}
+                    other => return Poll::Ready(other.map(|frame| frame.map_err(Into::into))),
+                }
+            },
             Self::Filtered(body, filter) => Pin::new(body).poll_frame(cx).map(|frame| {
                 let frame = match frame? {
                     Ok(frame) => frame,
@@ -141,14 +152,18 @@ impl Source {
                 let Ok(data) = frame.into_data() else { return Some(Ok(Frame::data(Bytes::new()))) };
                 Some(filter.push(&data).map(Frame::data).map_err(Into::into))
             }),
-            Self::Whole(body) => Pin::new(body).poll_frame(cx).map_err(|never| match never {}),
+            Self::Whole(rest) if rest.is_empty() => Poll::Ready(None),
+            Self::Whole(rest) => {
+                let piece = rest.split_to(rest.len().min(PIECE_MAX_BYTES));
+                Poll::Ready(Some(Ok(Frame::data(piece))))
+            }
         }
     }
 
     fn is_end(&self) -> bool {
         match self {
             Self::Streamed(body) | Self::Filtered(body, _) => body.is_end_stream(),
-            Self::Whole(body) => body.is_end_stream(),
+            Self::Whole(rest) => rest.is_empty(),
         }
     }
 
@@ -157,7 +172,7 @@ impl Source {
             Self::Streamed(body) => body.size_hint(),
             // What is filtered gets shorter.
             Self::Filtered(_, _) => SizeHint::default(),
-            Self::Whole(body) => body.size_hint(),
+            Self::Whole(rest) => SizeHint::with_exact(rest.len() as u64),
         }
     }
 }
@@ -205,12 +220,18 @@ impl Guarded {
         self
     }
 
-    /// A body that is complete already is recorded before its head is sent.
-    async fn settled(mut self) -> Result<Body, Fault> {
-        if let Source::Whole(body) = &self.source {
-            self.ends.bytes_out = body.size_hint().exact().unwrap_or(0);
+    /// A reply without a body is recorded before its head is sent; the head is all there is, so it is not sent to a
+    /// caller that was revoked meanwhile.
+    async fn settled(mut self) -> Result<Body, Stop> {
+        if self.source.is_end() {
             if let Some(closing) = self.ends.close(Outcome::Completed) {
                 closing.await?;
+            }
+            if let Some(passage) = &self.passage {
+                passage.complete();
+                if let Some(denial) = passage.cut() {
+                    return Err(denial.into());
+                }
             }
         }
         Ok(Body::new(self))
@@ -219,7 +240,7 @@ impl Guarded {
     /// Ends the stream with an error: HTTP/1 connections are aborted, HTTP/2 streams reset, so that nobody takes a part
     /// for the whole.
     fn abort(&mut self, outcome: Outcome, why: &'static str) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        self.source = Source::Whole(Full::default());
+        self.source = Source::Whole(Bytes::new());
         if let Some(closing) = self.ends.close(outcome) {
             submit(closing);
         }
@@ -310,6 +331,9 @@ impl HttpBody for Guarded {
             if let Err(fault) = closed {
                 tracing::error!(%fault, "a reply whose end cannot be recorded is not completed");
                 return this.abort(Outcome::Failed, "the end cannot be recorded");
+            }
+            if let Some(passage) = &this.passage {
+                passage.complete();
             }
         }
         Poll::Ready(this.last.take().map(Ok))

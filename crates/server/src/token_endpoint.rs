@@ -23,8 +23,11 @@ const FORM_MAX_BYTES: usize = 64 << 10;
 const FORM: &str = "application/x-www-form-urlencoded";
 
 pub(crate) async fn handle(gw: Arc<Gateway>, request: Request<Incoming>, peer: SocketAddr) -> Response<Body> {
-    let at = gw.clock.now();
+    let (at, started) = (gw.clock.now(), gw.clock.monotonic());
     let id = AttemptId::new(at, &*gw.entropy);
+    let (parts, body) = request.into_parts();
+    // Read before the record is begun: whoever sends a head and then nothing must not hold a place in the record.
+    let form = form(&gw, &parts.headers, body).await;
     let mut record = Record::new(RecordKind::TokenRequest, id, at, TraceId::of(id));
     record.remote = Some(peer.ip());
     record.method = Some("POST".to_owned());
@@ -32,9 +35,13 @@ pub(crate) async fn handle(gw: Arc<Gateway>, request: Request<Incoming>, peer: S
         Ok(entry) => entry,
         Err(fault) => return edge::answer(&fault.into(), &Surface::default(), id),
     };
-    let started = gw.clock.monotonic();
-    let (response, outcome) = answer(&gw, &mut entry, request).await;
-    entry.record().durations.inbound_us = notes::micros(gw.clock.monotonic().since(started));
+    let (response, outcome) = match form {
+        Ok(form) => answer(&gw, &mut entry, &parts.headers, &form).await,
+        Err(stop) => (unreadable(entry.record(), &stop), Outcome::Refused),
+    };
+    let took = notes::micros(gw.clock.monotonic().since(started));
+    entry.record().durations.inbound_us = took;
+    entry.record().durations.total_us = took;
     let mut response = match entry.close(outcome).await {
         Ok(()) => response,
         Err(fault) => edge::answer(&fault.into(), &Surface::default(), id),
@@ -43,21 +50,22 @@ pub(crate) async fn handle(gw: Arc<Gateway>, request: Request<Incoming>, peer: S
     response
 }
 
-async fn answer(gw: &Gateway, entry: &mut Entry, request: Request<Incoming>) -> (Response<Body>, Outcome) {
-    let (parts, body) = request.into_parts();
-    let form = match form(gw, &parts.headers, body).await {
-        Ok(form) => form,
-        Err(stop) => {
-            notes::stop(entry.record(), &stop);
-            let description = match &stop {
-                Stop::Denied(refusal) => refusal.denial.sentence(),
-                Stop::Failed(fault) => fault.kind.sentence(),
-            };
-            let body = json!({ "error": "invalid_request", "error_description": description });
-            return (oauth_error::json(400, &body), Outcome::Refused);
-        }
+fn unreadable(record: &mut Record, stop: &Stop) -> Response<Body> {
+    notes::stop(record, stop);
+    let description = match stop {
+        Stop::Denied(refusal) => refusal.denial.sentence(),
+        Stop::Failed(fault) => fault.kind.sentence(),
     };
-    match gw.issuer.token(&TokenRequest { headers: &parts.headers, form: &form }).await {
+    oauth_error::json(400, &json!({ "error": "invalid_request", "error_description": description }))
+}
+
+async fn answer(
+    gw: &Gateway,
+    entry: &mut Entry,
+    headers: &HeaderMap,
+    form: &[(String, String)],
+) -> (Response<Body>, Outcome) {
+    match gw.issuer.token(&TokenRequest { headers, form }).await {
         Ok(token) => {
             note(entry.record(), &token.minted, gw.names.public_url());
             (oauth_error::json(200, &token.body()), Outcome::Completed)

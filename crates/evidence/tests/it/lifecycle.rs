@@ -52,7 +52,7 @@ async fn an_attempt_that_is_refused_leaves_both_entries() {
 }
 
 #[tokio::test]
-async fn an_act_is_one_entry_and_one_attempt() {
+async fn an_act_is_recorded_as_an_attempt_is() {
     let rig = Rig::new(Mode::Required);
     let evidence = rig.open();
     let mut record = rig.record();
@@ -60,10 +60,12 @@ async fn an_act_is_one_entry_and_one_attempt() {
     record.action = Some("revoke".to_owned());
     record.target = Some("agent/a".to_owned());
     let id = record.attempt;
-    evidence.act(record).await.unwrap();
-    assert_eq!(rig.kinds(), ["start", "act"]);
+    let mut act = evidence.begin_act(record).unwrap();
+    act.opened().await.unwrap();
+    act.close(Outcome::Failed).await.unwrap();
+    assert_eq!(rig.kinds(), ["start", "opened", "closed"]);
     let found = get(rig.path(), id).unwrap().unwrap();
-    assert_eq!((found.state, found.outcome), (State::Closed, Some(Outcome::Completed)));
+    assert_eq!((found.state, found.outcome), (State::Closed, Some(Outcome::Failed)));
     assert_eq!(found.record.action.as_deref(), Some("revoke"));
 }
 
@@ -79,7 +81,8 @@ async fn what_finds_no_place_in_the_queue_is_refused_and_what_is_open_always_clo
     evidence.flush().await.unwrap();
     let other = evidence.begin(rig.record()).unwrap();
     assert!(evidence.begin(rig.record()).is_err(), "all places are taken");
-    assert!(evidence.act(rig.record()).await.is_err(), "for acts, too");
+    let act = evidence.begin_act(rig.record()).expect("an operator can still revoke");
+    act.close(Outcome::Completed).await.unwrap();
     open.close(Outcome::Completed).await.unwrap();
     other.close(Outcome::Refused).await.unwrap();
     assert_eq!(get(rig.path(), id).unwrap().unwrap().outcome, Some(Outcome::Completed));
@@ -165,7 +168,7 @@ async fn a_writer_that_fails_refuses_everything_from_then_on() {
     assert_eq!(evidence.flush().await.unwrap_err().kind, FaultKind::EvidenceUnavailable);
     assert_eq!(evidence.begin(rig.record()).unwrap_err().kind, FaultKind::EvidenceUnavailable);
     assert!(before.close(Outcome::Completed).await.is_err(), "the end cannot be recorded");
-    assert!(evidence.act(rig.record()).await.is_err());
+    assert!(evidence.begin_act(rig.record()).is_err());
     // What had become durable is still there, and the next start says what is missing.
     fs::rename(rig.path().join("moved"), &segments).unwrap();
     let after = rig.open();
@@ -195,7 +198,7 @@ async fn the_live_view_shows_attempts_as_they_end() {
     entry.close(Outcome::Refused).await.unwrap();
     let shown = live.recv().await.unwrap();
     assert_eq!((shown.record.attempt, shown.outcome), (id, Some(Outcome::Refused)));
-    evidence.act(rig.record()).await.unwrap();
+    evidence.begin_act(rig.record()).unwrap().close(Outcome::Completed).await.unwrap();
     assert_eq!(live.recv().await.unwrap().outcome, Some(Outcome::Completed));
 }
 

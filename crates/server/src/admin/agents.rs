@@ -9,9 +9,9 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use vestibule_containment::{DenyEntry, KeyKind};
 use vestibule_issuer::{NewAgent, Registered, RegistryError};
-use vestibule_model::{AgentId, AppId};
+use vestibule_model::{AgentId, AppId, Digest};
 
-use super::{Answer, Gw, Refused, json as answer, page, record};
+use super::{Act, Answer, Gw, Refused, json as answer, page, recorded};
 use crate::gateway::Gateway;
 
 /// An agent to add.
@@ -53,9 +53,9 @@ pub(super) async fn add(
         apps: body.apps,
         jwks: body.jwks,
     };
-    let detail = json!({ "groups": new.groups, "trust": new.trust, "scopes": new.scopes, "apps": new.apps });
-    record(&gw, "agent-add", &body.id, &detail).await?;
-    let added = gw.registry.add(new).await.map_err(refused)?;
+    let detail = described(&new);
+    let act = Act { action: "agent-add", target: format!("agent/{}", body.id), detail: &detail };
+    let added = recorded(&gw, act, async { gw.registry.add(new).await.map_err(refused) }).await?;
     let mut shown = shown(&Registered { agent: added.agent, version: 1 }, &revoked(&gw));
     merge(&mut shown, "client_id", json!(added.client_id));
     if let Some(secret) = &added.client_secret {
@@ -66,8 +66,8 @@ pub(super) async fn add(
 
 pub(super) async fn rotate(State(gw): Gw, Path(id): Path<String>) -> Answer {
     let agent = known(&gw, &id)?.agent;
-    record(&gw, "agent-rotate", &id, &json!({})).await?;
-    let secret = gw.registry.rotate(&agent.id).await.map_err(refused)?;
+    let act = Act { action: "agent-rotate", target: format!("agent/{id}"), detail: &json!({}) };
+    let secret = recorded(&gw, act, async { gw.registry.rotate(&agent.id).await.map_err(refused) }).await?;
     answer(
         200,
         &json!({ "id": id, "kind": "agent", "client_id": id, "client_secret": secret.expose_secret() }),
@@ -86,6 +86,21 @@ pub(super) async fn list(State(gw): Gw, Query(paging): Query<Paging>) -> Answer 
     let next = if agents.len() == limit { agents.last().map(|one| one.agent.id.to_string()) } else { None };
     let revoked = revoked(&gw);
     page(agents.iter().map(|agent| shown(agent, &revoked)).collect(), next)
+}
+
+/// What the record says of a new agent. Whoever adds one may give it somebody else's claims or a key of their own, so
+/// these are there too; the digest stands for what is cut off.
+fn described(new: &NewAgent) -> Value {
+    let all = json!({
+        "trust": new.trust, "groups": new.groups, "scopes": new.scopes, "apps": new.apps, "claims": new.claims,
+        "jwks": new.jwks,
+    });
+    let digest = Digest::of(all.to_string().as_bytes());
+    let keys = new.jwks.as_ref().map(|jwks| Digest::of(jwks.to_string().as_bytes()));
+    json!({
+        "digest": digest, "trust": new.trust, "jwks_digest": keys, "claims": new.claims, "groups": new.groups,
+        "scopes": new.scopes, "apps": new.apps,
+    })
 }
 
 fn known(gw: &Gateway, id: &str) -> Result<Registered, Refused> {

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use axum::extract::{Path, State};
 use serde_json::{Value, json};
 
-use super::{Answer, Gw, Refused, json as answer, page, record};
+use super::{Act, Answer, Gw, Refused, json as answer, page, recorded};
 use crate::{
     apps::{App, Apps},
     gateway::Gateway,
@@ -32,13 +32,19 @@ pub(super) async fn show(State(gw): Gw, Path(id): Path<String>) -> Answer {
 /// tools.
 pub(super) async fn test(State(gw): Gw, Path(id): Path<String>) -> Answer {
     let app = known(&gw, &id)?;
-    record(&gw, "app-test", &id, &json!({})).await?;
+    let act = Act { action: "app-test", target: format!("app/{id}"), detail: &json!({}) };
+    let steps = recorded(&gw, act, async { Ok(steps(&gw, &app).await) }).await?;
+    let ok = steps.iter().all(|step| step.get("ok").and_then(Value::as_bool).unwrap_or(false));
+    answer(200, &json!({ "id": id, "kind": "app-test", "ok": ok, "steps": steps }))
+}
+
+async fn steps(gw: &Arc<Gateway>, app: &App) -> Vec<Value> {
     let mut steps: Vec<Value> = gw.outbound.probe(app.id()).await.iter().map(|step| json!(step)).collect();
     if app.settings().routes.is_none() {
-        let step = match Apps::refresh(&app, &gw.outbound, &*gw.store).await {
+        let step = match Apps::refresh(app, &gw.outbound, &*gw.store).await {
             Ok(is_new) => {
                 if is_new {
-                    keepers::refresh_policies(&gw).await;
+                    keepers::refresh_policies(gw).await;
                 }
                 let count = app.operations().map_or(0, |operations| operations.all().len());
                 json!({ "name": "operations", "ok": true, "detail": format!("{count} operations read") })
@@ -47,12 +53,18 @@ pub(super) async fn test(State(gw): Gw, Path(id): Path<String>) -> Answer {
         };
         steps.push(step);
     }
-    let ok = steps.iter().all(|step| step.get("ok").and_then(Value::as_bool).unwrap_or(false));
-    answer(200, &json!({ "id": id, "kind": "app-test", "ok": ok, "steps": steps }))
+    steps
 }
 
 fn known(gw: &Gateway, id: &str) -> Result<Arc<App>, Refused> {
     gw.apps.get(id).ok_or_else(|| Refused::not_found("application"))
+}
+
+/// Where the application is, without the query: some put an API key there.
+fn upstream(app: &App) -> String {
+    let mut url = app.settings().url.clone();
+    url.set_query(None);
+    url.into()
 }
 
 fn summary(app: &App) -> Value {
@@ -60,7 +72,7 @@ fn summary(app: &App) -> Value {
         "id": app.id().as_str(),
         "kind": app.kind(),
         "url": app.resource(),
-        "upstream": app.settings().url.as_str(),
+        "upstream": upstream(app),
         "ready": app.operations().is_some(),
         "operation_count": app.operations().map_or(0, |operations| operations.all().len()),
     })

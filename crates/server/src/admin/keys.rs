@@ -1,7 +1,7 @@
 use axum::extract::State;
 use serde_json::json;
 
-use super::{Answer, Gw, Refused, json as answer, record};
+use super::{Act, Answer, Gw, Refused, json as answer, recorded};
 
 pub(super) async fn status(State(gw): Gw) -> Answer {
     answer(200, &gw.keys.status())
@@ -9,7 +9,7 @@ pub(super) async fn status(State(gw): Gw) -> Answer {
 
 /// A new key signs at once; tokens of the old one stay valid until they expire.
 pub(super) async fn rotate(State(gw): Gw) -> Answer {
-    record(&gw, "keys-rotate", "signing-keys", &json!({})).await?;
-    gw.keys.rotate().await.map_err(Refused::broken)?;
+    let act = Act { action: "keys-rotate", target: "keys/signing".to_owned(), detail: &json!({}) };
+    recorded(&gw, act, async { gw.keys.rotate().await.map_err(Refused::broken) }).await?;
     status(State(gw)).await
 }

@@ -24,8 +24,8 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use subtle::ConstantTimeEq;
 use tower::ServiceExt;
-use vestibule_evidence::{Record, RecordKind};
-use vestibule_model::{AttemptId, Digest, Fault, Stop, TraceId};
+use vestibule_evidence::{Outcome, Record, RecordKind};
+use vestibule_model::{AttemptId, Digest, Stop, TraceId};
 
 use crate::{
     edge::{self, Surface},
@@ -181,16 +181,41 @@ fn page(items: Vec<Value>, next: Option<String>) -> Answer {
     json(200, &json!({ "items": items, "next": next }))
 }
 
-/// Leaves an administrative act in the record. An act that cannot be recorded is not done, so this comes first.
-async fn record(gw: &Gateway, action: &str, target: &str, detail: &Value) -> Result<(), Refused> {
+/// An administrative act, for the record.
+struct Act<'a> {
+    action: &'static str,
+    /// `kind/id`
+    target: String,
+    detail: &'a Value,
+}
+
+/// Does an administrative act inside its record: an act that cannot be recorded is not done, and what became of it is
+/// what the record says.
+async fn recorded<T>(
+    gw: &Gateway,
+    act: Act<'_>,
+    work: impl Future<Output = Result<T, Refused>>,
+) -> Result<T, Refused> {
     let at = gw.clock.now();
     let id = AttemptId::new(at, &*gw.entropy);
     let mut record = Record::new(RecordKind::Administration, id, at, TraceId::of(id));
-    record.action = Some(action.to_owned());
-    record.target = Some(target.to_owned());
-    record.detail = Some(detail.to_string());
+    record.action = Some(act.action.to_owned());
+    record.target = Some(act.target);
+    record.detail = Some(act.detail.to_string());
     record.author = Some(OPERATOR.to_owned());
-    gw.evidence.act(record).await.map_err(|fault: Fault| Refused::broken(fault))
+    let mut entry = gw.evidence.begin_act(record).map_err(Refused::broken)?;
+    entry.opened().await.map_err(Refused::broken)?;
+    let done = work.await;
+    let outcome = match &done {
+        Ok(_) => Outcome::Completed,
+        Err(refused) => {
+            entry.record().denial = Some(refused.code.to_owned());
+            entry.record().cause = Some(refused.detail.clone());
+            if refused.status < 500 { Outcome::Refused } else { Outcome::Failed }
+        }
+    };
+    entry.close(outcome).await.map_err(Refused::broken)?;
+    done
 }
 
 /// Whoever holds the admin token.

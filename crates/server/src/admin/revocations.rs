@@ -4,7 +4,7 @@ use serde_json::json;
 use vestibule_containment::{DenyKey, KeyKind, Order, Reason};
 use vestibule_model::Timestamp;
 
-use super::{Answer, Gw, OPERATOR, Refused, json as answer, page, record};
+use super::{Act, Answer, Gw, OPERATOR, Refused, json as answer, page, recorded};
 
 /// What to revoke.
 #[derive(Debug, Deserialize)]
@@ -32,10 +32,8 @@ pub(super) async fn revoke(
         .ok_or_else(|| Refused::invalid("`kind` must be `agent`, `token` or `delegation`"))?;
     let key = DenyKey::new(kind, &body.id).map_err(|error| Refused::invalid(error.to_string()))?;
     let reason = body.reason.unwrap_or(Reason::Unspecified);
-    if !body.dry_run {
-        let detail = json!({ "kind": body.kind, "reason": reason, "cutoff": body.cutoff });
-        record(&gw, "revoke", &body.id, &detail).await?;
-    }
+    let detail = json!({ "reason": reason, "cutoff": body.cutoff });
+    let act = Act { action: "revoke", target: key.to_string(), detail: &detail };
     let order = Order {
         key,
         reason,
@@ -43,7 +41,9 @@ pub(super) async fn revoke(
         by: OPERATOR.to_owned(),
         dry_run: body.dry_run,
     };
-    let report = gw.containment.revoke(order).await.map_err(Refused::broken)?;
+    let is_rehearsal = order.dry_run;
+    let work = async { gw.containment.revoke(order).await.map_err(Refused::broken) };
+    let report = if is_rehearsal { work.await? } else { recorded(&gw, act, work).await? };
     answer(200, &report)
 }
 

@@ -72,3 +72,35 @@ async fn a_revocation_cuts_a_stream_that_is_running_and_survives_a_restart() {
     assert_eq!(gateway.attempts("outcome=cut").await.len(), 1);
     gateway.stop().await;
 }
+
+#[tokio::test]
+async fn a_list_that_was_read_whole_is_cut_too_and_the_record_says_so() {
+    let many = (0..4000).map(|number| {
+        json!({ "name": format!("tool-{number}"), "description": "x".repeat(1000), "inputSchema": { "type": "object" } })
+    });
+    let upstream = TestUpstream::mcp(Mcp::new(Era::Modern, many.collect())).await;
+    let gateway = modern(&upstream).await;
+    let token = gateway.token("a", "app").await;
+    let request = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": { "_meta": {
+        "io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {} } } });
+    // Larger than what sockets buffer, so that most of it waits for the reader.
+    let mut list = Http::post(&gateway.resource("app"))
+        .bearer(&token)
+        .header("accept", "application/json")
+        .header("mcp-protocol-version", "2026-07-28")
+        .header("mcp-method", "tools/list")
+        .json(&request)
+        .open()
+        .await
+        .unwrap();
+    assert!(list.chunk().await.unwrap().is_some());
+    gateway.revoke("agent", "a").await;
+    let end = loop {
+        match list.chunk().await {
+            Ok(Some(_)) => {}
+            end => break end,
+        }
+    };
+    assert!(end.is_err(), "the list was completed instead of cut");
+    assert_eq!(gateway.attempts("outcome=cut").await.len(), 1);
+}

@@ -26,7 +26,7 @@ async fn the_record_is_searched_shown_and_verified_with_and_without_a_gateway() 
     let long_ago = ["audit", "search", "--since", "2020-01-01T00:00:00Z", "--until", "2021-01-01T00:00:00Z"];
     assert_eq!(folder.json(&long_ago).await, [json!(null); 0]);
     let table = folder.cli(&["audit", "search"]).await;
-    table.tells(&["AT  ", "operator", "agent-add demo-agent", "operation-not-permitted"]);
+    table.tells(&["AT  ", "operator", "agent-add agent/demo-agent", "operation-not-permitted"]);
     folder.cli(&["audit", "show", "zzz"]).await.refuses(2, "attempt id");
     folder.cli(&["audit", "show", &"0".repeat(32)]).await.refuses(2, "no such attempt");
     folder.cli(&["audit", "search", "--decision", "perhaps"]).await.refuses(2, "");

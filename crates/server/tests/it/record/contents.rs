@@ -4,7 +4,7 @@ use http::Method;
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use vestibule_model::{Digest, json::parse};
-use vestibule_testkit::{Credential, Http};
+use vestibule_testkit::{AgentKey, Credential, Http};
 
 use super::{Scene, files};
 use crate::gateway::{PERMIT_TESTERS, folder};
@@ -123,16 +123,32 @@ async fn administrative_acts_are_recorded_with_who_did_what_to_what() {
     assert_eq!(
         seen,
         [
-            ("agent-add", "a"),
-            ("agent-rotate", "a"),
-            ("app-test", "one"),
-            ("keys-rotate", "signing-keys"),
-            ("revoke", "a")
+            ("agent-add", "agent/a"),
+            ("agent-rotate", "agent/a"),
+            ("app-test", "app/one"),
+            ("keys-rotate", "keys/signing"),
+            ("revoke", "agent/a")
         ]
     );
     assert!(acts.iter().all(|act| act["author"] == "operator" && act["state"] == "closed"));
     let detail: Value = serde_json::from_str(acts[0]["detail"].as_str().unwrap()).unwrap();
     assert_eq!((&detail["trust"], &detail["groups"]), (&json!(3), &json!(["testers"])));
+}
+
+#[tokio::test]
+async fn an_act_that_was_refused_is_recorded_as_refused_and_an_agents_claims_and_keys_show() {
+    let scene = Scene::new().await;
+    let key = AgentKey::generate("k");
+    let agent = json!({ "id": "b", "claims": { "role": ["admin"] }, "jwks": key.jwks() });
+    scene.gateway.post("/admin/v1/agents", &agent).await;
+    let again = scene.gateway.admin("POST", "/admin/v1/agents").json(&agent).send().await;
+    assert_eq!(again.status, 409);
+    let acts = scene.all("administration").await;
+    let seen: Vec<_> = acts.iter().map(|act| (&act["outcome"], &act["denial"])).collect();
+    assert_eq!(seen, [(&json!("completed"), &Value::Null), (&json!("refused"), &json!("exists"))]);
+    let detail: Value = serde_json::from_str(acts[0]["detail"].as_str().unwrap()).unwrap();
+    assert_eq!(detail["claims"], json!({ "role": ["admin"] }));
+    assert!(detail["jwks_digest"].is_string() && detail["digest"].is_string(), "{detail}");
 }
 
 #[tokio::test]
