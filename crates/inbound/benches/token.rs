@@ -52,7 +52,7 @@ impl Issuer {
             "act": { "iss": ISSUER, "sub": "ticket-worker", "act": { "iss": ISSUER, "sub": "planner" } },
             "jti": Jti::random(entropy).as_str(), "acti": WorkflowId::random(entropy).as_str(),
             "iat": ISSUED_AT, "exp": ISSUED_AT + 120, "scope": "tickets:read tickets:write profile",
-            "vst": { "node": path[1], "path": path, "depth": 2, "max_depth": 4, "rev": 1 },
+            "vst": { "node": path[1], "path": path, "depth": 2, "max_depth": 4, "rev": 1, "node_exp": 4102444800_i64},
             "department": "platform", "tenant": "acme", "role": ["builder", "reader"],
         });
         let header = json!({ "typ": ACCESS_TOKEN_TYPE, "alg": "ES256", "kid": "k1" });

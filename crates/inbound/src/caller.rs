@@ -69,6 +69,8 @@ pub struct TokenFacts {
     pub issued_at: Timestamp,
     /// It is dead from this moment on.
     pub expires_at: Timestamp,
+    /// The expiry of the node it was minted under: what is running then ends, whatever it began with.
+    pub node_expires_at: Timestamp,
     /// The scopes granted. A scope bounds; it never grants.
     pub scopes: BTreeSet<String>,
     /// The custom claims (role, department, tenant, …), each a set of strings.
@@ -93,6 +95,7 @@ impl TokenFacts {
             audience: audience.to_owned(),
             issued_at: now,
             expires_at: now.plus(std::time::Duration::from_secs(120)),
+            node_expires_at: now.plus(std::time::Duration::from_secs(3600)),
             scopes: BTreeSet::new(),
             claims: BTreeMap::new(),
             nodes: vec![NodeId::random(entropy)],

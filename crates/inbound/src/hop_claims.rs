@@ -80,6 +80,7 @@ pub(crate) fn read(claims: &Json, issuer: &Arc<str>, digest: Digest) -> Result<H
     let issued_at = moment(claims, "iat")?;
     let valid_from =
         if claims.get("nbf").is_some() { moment(claims, "nbf")?.max(issued_at) } else { issued_at };
+    let (nodes, node_expires_at) = nodes(claims, chain.depth())?;
     let token = TokenFacts {
         issuer: Arc::clone(issuer),
         audience: audience.to_owned(),
@@ -88,7 +89,8 @@ pub(crate) fn read(claims: &Json, issuer: &Arc<str>, digest: Digest) -> Result<H
         expires_at: moment(claims, "exp")?,
         scopes: scopes(claims)?,
         claims: custom(claims)?,
-        nodes: nodes(claims, chain.depth())?,
+        node_expires_at,
+        nodes,
         workflow: WorkflowId::parse(text(claims, "acti")?).map_err(invalid)?,
         digest,
     };
@@ -157,7 +159,7 @@ fn actor(issuer: &Arc<str>, agent: &str) -> Result<Actor, Refusal> {
 
 /// `vst.path`: a node for each agent of the chain, the root first, the one the token was minted under last. A path
 /// that lacks a node would escape the revocation of that node.
-fn nodes(claims: &Json, depth: usize) -> Result<Vec<NodeId>, Refusal> {
+fn nodes(claims: &Json, depth: usize) -> Result<(Vec<NodeId>, Timestamp), Refusal> {
     let vst = claims.get("vst").ok_or_else(|| invalid("no `vst`"))?;
     let number = |name| vst.get(name).and_then(Json::as_i64).and_then(|value| usize::try_from(value).ok());
     if vst.get("rev").and_then(Json::as_i64) != Some(VST_REVISION) {
@@ -171,7 +173,12 @@ fn nodes(claims: &Json, depth: usize) -> Result<Vec<NodeId>, Refusal> {
         && number("depth") == Some(depth)
         && number("max_depth").is_some_and(|max| (depth..=DEPTH_MAX).contains(&max))
         && nodes.last().map(NodeId::as_str) == vst.get("node").and_then(Json::as_str);
-    if is_consistent { Ok(nodes) } else { Err(invalid("`vst` contradicts the chain")) }
+    if !is_consistent {
+        return Err(invalid("`vst` contradicts the chain"));
+    }
+    // A node never ends before what is minted under it.
+    let (node_exp, exp) = (moment(vst, "node_exp")?, moment(claims, "exp")?);
+    if node_exp < exp { Err(invalid("the token outlives its node")) } else { Ok((nodes, node_exp)) }
 }
 
 /// RFC 6749 §3.3: separated by spaces.

@@ -89,7 +89,7 @@ pub(crate) async fn call(
         bytes_in,
         streamed,
         forwarded,
-        deadline: Duration::from_secs(gw.settings.limits.call_max_seconds),
+        deadline: time_left(gw, caller),
     };
     refuse_challenge(&response)?;
     let filter = || Filter::new(gw, app, caller, peer.ip());
@@ -114,6 +114,12 @@ pub(crate) async fn call(
 /// INVARIANT: the only place where a caller's request leaves. Without an open record it does not compile.
 async fn send(gw: &Gateway, access: Access, _: Opened, forward: Forward) -> Result<Response<Incoming>, Stop> {
     Ok(gw.outbound.call(access, forward).await?)
+}
+
+/// A call may go on after its token has expired, not after the delegation that the token was minted under.
+fn time_left(gw: &Gateway, caller: &Caller) -> Duration {
+    let longest = Duration::from_secs(gw.settings.limits.call_max_seconds);
+    longest.min(caller.token().node_expires_at.since(gw.clock.now()))
 }
 
 /// The application's 401 is about the gateway's credential, not the caller's: passed on, it would send the caller to log

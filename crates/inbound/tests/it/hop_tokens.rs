@@ -159,14 +159,16 @@ fn every_claim_we_rely_on_must_be_there_and_well_formed() {
 fn a_path_that_lacks_a_node_or_contradicts_the_chain_is_refused() {
     let door = Door::new();
     for vst in [
-        json!({"node": NODE, "path": [], "depth": 0, "max_depth": 4, "rev": 1}),
-        json!({"node": NODE, "path": [NODE, NODE], "depth": 2, "max_depth": 4, "rev": 1}),
-        json!({"node": NODE, "path": [NODE], "depth": 2, "max_depth": 4, "rev": 1}),
-        json!({"node": NODE, "path": [NODE], "depth": 1, "max_depth": 0, "rev": 1}),
-        json!({"node": NODE, "path": [NODE], "depth": 1, "max_depth": 9, "rev": 1}),
-        json!({"node": NODE, "path": [NODE], "depth": 1, "max_depth": 4, "rev": 2}),
-        json!({"node": NODE, "path": ["x"], "depth": 1, "max_depth": 4, "rev": 1}),
-        json!({"node": "44444444444444444444444444444444", "path": [NODE], "depth": 1, "max_depth": 4, "rev": 1}),
+        json!({"node": NODE, "path": [], "depth": 0, "max_depth": 4, "rev": 1, "node_exp": 4102444800_i64}),
+        json!({"node": NODE, "path": [NODE], "depth": 1, "max_depth": 4, "rev": 1}),
+        json!({"node": NODE, "path": [NODE], "depth": 1, "max_depth": 4, "rev": 1, "node_exp": 1}),
+        json!({"node": NODE, "path": [NODE, NODE], "depth": 2, "max_depth": 4, "rev": 1, "node_exp": 4102444800_i64}),
+        json!({"node": NODE, "path": [NODE], "depth": 2, "max_depth": 4, "rev": 1, "node_exp": 4102444800_i64}),
+        json!({"node": NODE, "path": [NODE], "depth": 1, "max_depth": 0, "rev": 1, "node_exp": 4102444800_i64}),
+        json!({"node": NODE, "path": [NODE], "depth": 1, "max_depth": 9, "rev": 1, "node_exp": 4102444800_i64}),
+        json!({"node": NODE, "path": [NODE], "depth": 1, "max_depth": 4, "rev": 2, "node_exp": 4102444800_i64}),
+        json!({"node": NODE, "path": ["x"], "depth": 1, "max_depth": 4, "rev": 1, "node_exp": 4102444800_i64}),
+        json!({"node": "44444444444444444444444444444444", "path": [NODE], "depth": 1, "max_depth": 4, "rev": 1, "node_exp": 4102444800_i64}),
     ] {
         assert_eq!(door.claims(&with("vst", vst.clone())).unwrap_err(), Denial::TokenInvalid, "{vst}");
     }
@@ -194,8 +196,7 @@ fn spawned(agents: &[&str], user: Option<&str>) -> Value {
         act = outer;
     }
     claims["act"] = act;
-    claims["vst"] =
-        json!({"node": nodes.last(), "path": nodes, "depth": nodes.len(), "max_depth": 8, "rev": 1});
+    claims["vst"] = json!({"node": nodes.last(), "path": nodes, "depth": nodes.len(), "max_depth": 8, "rev": 1, "node_exp": 4102444800_i64});
     claims
 }
 

@@ -64,7 +64,7 @@ pub(crate) fn claims() -> Value {
         "iss": ISSUER, "sub": "worker", "aud": RESOURCE, "client_id": "worker",
         "jti": "22222222222222222222222222222222", "acti": "33333333333333333333333333333333",
         "iat": NOW, "exp": NOW + 120, "scope": "repo:read repo:write",
-        "vst": {"node": NODE, "path": [NODE], "depth": 1, "max_depth": 4, "rev": 1},
+        "vst": {"node": NODE, "path": [NODE], "depth": 1, "max_depth": 4, "rev": 1, "node_exp": 4102444800_i64},
         "department": "platform", "role": ["builder", "reader"],
     })
 }

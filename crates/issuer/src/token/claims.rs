@@ -30,6 +30,7 @@ pub(super) fn of(minted: &Minted, agent: &Agent, config: &IssuerConfig, now: Tim
             "path": [minted.node],
             "depth": 1,
             "max_depth": config.max_depth,
+            "node_exp": minted.node_expires_at.seconds(),
             "rev": VST_REVISION,
         }),
     );

@@ -26,6 +26,7 @@ impl Issuer {
             jti: Jti::random(self.entropy.as_ref()),
             scopes,
             expires_at,
+            node_expires_at: root.expires_at,
         };
         let token = self
             .keys

@@ -55,6 +55,8 @@ pub struct Minted {
     pub scopes: BTreeSet<String>,
     /// Its expiry.
     pub expires_at: Timestamp,
+    /// The expiry of its node: what outlives the token, a stream, ends then.
+    pub node_expires_at: Timestamp,
 }
 
 impl TokenResponse {

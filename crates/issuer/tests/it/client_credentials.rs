@@ -26,7 +26,8 @@ async fn a_token_says_who_for_what_and_under_which_node_and_opens_that_door_only
             "iss": ISSUER, "sub": "worker", "aud": SANDBOX, "client_id": "worker",
             "jti": minted.jti, "iat": world.now(), "exp": world.now() + 120,
             "scope": "repo:read", "acti": minted.workflow,
-            "vst": {"node": minted.node, "path": [minted.node], "depth": 1, "max_depth": 4, "rev": 1},
+            "vst": {"node": minted.node, "path": [minted.node], "depth": 1, "max_depth": 4, "rev": 1,
+                "node_exp": minted.node_expires_at.seconds()},
         })
     );
     let caller = world.present(&response, SANDBOX).unwrap();

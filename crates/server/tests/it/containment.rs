@@ -1,7 +1,9 @@
-use serde_json::json;
-use vestibule_testkit::{CallReply, Era, Http, Mcp, TestUpstream};
+use std::time::Duration;
 
-use crate::gateway::{PERMIT_TESTERS, TestGateway, call, rpc};
+use serde_json::json;
+use vestibule_testkit::{Call, CallReply, Era, Http, Mcp, TestUpstream};
+
+use crate::gateway::{PERMIT_TESTERS, TestGateway, call, rpc, wednesday_noon};
 
 fn tools() -> Vec<serde_json::Value> {
     vec![json!({ "name": "work", "inputSchema": { "type": "object", "properties": {} } })]
@@ -10,6 +12,19 @@ fn tools() -> Vec<serde_json::Value> {
 async fn modern(upstream: &TestUpstream) -> TestGateway {
     let config = format!("apps: {{ app: {{ mcp: {{ url: '{}/mcp' }} }} }}", upstream.url());
     TestGateway::start(&config, &[("all.cedar", PERMIT_TESTERS)]).await
+}
+
+/// A call of `work`, or another request of that method, as a modern client sends it.
+fn modern_call(url: &str, token: &str, method: &str) -> Call {
+    let request = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": {
+        "name": "work", "arguments": {}, "_meta": {
+            "io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {} } } });
+    let call = Http::post(url)
+        .bearer(token)
+        .header("accept", "application/json, text/event-stream")
+        .header("mcp-protocol-version", "2026-07-28")
+        .header("mcp-method", method);
+    if method == "tools/call" { call.header("mcp-name", "work").json(&request) } else { call.json(&request) }
 }
 
 #[tokio::test]
@@ -41,17 +56,7 @@ async fn a_revocation_cuts_a_stream_that_is_running_and_survives_a_restart() {
     let token = gateway.token("a", "app").await;
     let url = gateway.resource("app");
     upstream.hold();
-    let request = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {
-        "name": "work", "arguments": {}, "_meta": {
-            "io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {} } } });
-    let opening = Http::post(&url)
-        .bearer(&token)
-        .header("accept", "application/json, text/event-stream")
-        .header("mcp-protocol-version", "2026-07-28")
-        .header("mcp-method", "tools/call")
-        .header("mcp-name", "work")
-        .json(&request);
-    let opening = tokio::spawn(opening.open());
+    let opening = tokio::spawn(modern_call(&url, &token, "tools/call").open());
     upstream.step();
     let mut stream = opening.await.unwrap().unwrap();
     assert!(stream.chunk().await.unwrap().is_some());
@@ -81,18 +86,8 @@ async fn a_list_that_was_read_whole_is_cut_too_and_the_record_says_so() {
     let upstream = TestUpstream::mcp(Mcp::new(Era::Modern, many.collect())).await;
     let gateway = modern(&upstream).await;
     let token = gateway.token("a", "app").await;
-    let request = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": { "_meta": {
-        "io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {} } } });
     // Larger than what sockets buffer, so that most of it waits for the reader.
-    let mut list = Http::post(&gateway.resource("app"))
-        .bearer(&token)
-        .header("accept", "application/json")
-        .header("mcp-protocol-version", "2026-07-28")
-        .header("mcp-method", "tools/list")
-        .json(&request)
-        .open()
-        .await
-        .unwrap();
+    let mut list = modern_call(&gateway.resource("app"), &token, "tools/list").open().await.unwrap();
     assert!(list.chunk().await.unwrap().is_some());
     gateway.revoke("agent", "a").await;
     let end = loop {
@@ -103,4 +98,30 @@ async fn a_list_that_was_read_whole_is_cut_too_and_the_record_says_so() {
     };
     assert!(end.is_err(), "the list was completed instead of cut");
     assert_eq!(gateway.attempts("outcome=cut").await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_stream_outlives_its_token_and_ends_with_its_delegation() {
+    let mcp = Mcp::new(Era::Modern, tools());
+    mcp.reply_with(CallReply::Stream(1000));
+    let upstream = TestUpstream::mcp(mcp).await;
+    let config = format!(
+        "{{ tokens: {{ ttl_seconds: 60, delegation_ttl_seconds: 300 }}, apps: {{ app: {{ mcp: {{ url: '{}/mcp' }} }} }} }}",
+        upstream.url()
+    );
+    let clock = wednesday_noon();
+    let gateway = TestGateway::start_at(&clock, &config, &[("all.cedar", PERMIT_TESTERS)]).await;
+    let token = gateway.token("a", "app").await;
+    upstream.hold();
+    let opening = tokio::spawn(modern_call(&gateway.resource("app"), &token, "tools/call").open());
+    upstream.step();
+    let mut stream = opening.await.unwrap().unwrap();
+    assert!(stream.chunk().await.unwrap().is_some());
+    clock.advance(Duration::from_secs(200));
+    upstream.step();
+    assert!(stream.chunk().await.unwrap().is_some(), "the token has expired, the delegation has not");
+    clock.advance(Duration::from_secs(101));
+    upstream.step();
+    assert!(stream.chunk().await.is_err(), "the delegation has expired");
+    upstream.wait_for_aborted(1).await;
 }
