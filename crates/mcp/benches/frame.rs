@@ -61,7 +61,7 @@ fn bytes(message: &Value) -> Bytes {
 }
 
 fn read(body: &Bytes) -> Demand {
-    demand(&Frame::parse(body, MAX_DEPTH).unwrap()).unwrap()
+    demand(Frame::parse(body, MAX_DEPTH).unwrap()).unwrap()
 }
 
 fn digest(arguments: &Json) -> Digest {

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use vestibule_model::{
-    Denial, Refusal,
+    Denial, Refusal, fold,
     json::{Json, JsonError, parse_object_spans},
 };
 
@@ -75,11 +75,7 @@ pub enum FrameError {
 impl From<FrameError> for Refusal {
     fn from(error: FrameError) -> Self {
         let denial = match error {
-            FrameError::Json(JsonError::DuplicateKey { .. }) => Denial::JsonDuplicateKey,
-            FrameError::Json(JsonError::TooDeep { .. }) => Denial::JsonTooDeep,
-            FrameError::Json(JsonError::Invalid { .. } | JsonError::LoneSurrogate { .. }) => {
-                Denial::JsonInvalid
-            }
+            FrameError::Json(error) => error.into(),
             FrameError::Batch | FrameError::NotAMessage(_) => Denial::FrameInvalid,
         };
         let mut refusal = Self::new(denial, error);
@@ -156,6 +152,19 @@ impl Frame {
         self.params()?.get(name)
     }
 
+    /// One parameter, taken out: arguments can be large.
+    #[must_use]
+    pub fn into_param(self, name: &str) -> Option<Json> {
+        let Some(Json::Object(members)) = self.params else { return None };
+        members.into_iter().find(|(key, _)| key == name).map(|(_, value)| value)
+    }
+
+    /// The name of the tool that it calls, if it does.
+    #[must_use]
+    pub fn tool(&self) -> Option<&str> {
+        self.param("name").filter(|_| self.method() == Some("tools/call"))?.as_str()
+    }
+
     /// One member of `params._meta`.
     #[must_use]
     pub fn meta(&self, key: &str) -> Option<&Json> {
@@ -228,18 +237,7 @@ fn read_id(value: &Json, text: &[u8]) -> Result<Option<Id>, FrameError> {
 /// The attack: Go's `encoding/json` matches struct fields under simple case folding, and the last match wins.
 /// `{"method":"tools/list","Method":"tools/call"}` would be decided as a list and executed as a call.
 pub(crate) fn has_lookalike<'a>(mut names: impl Iterator<Item = &'a str>, reserved: &[&str]) -> bool {
-    names.any(|name| !reserved.contains(&name) && reserved.iter().any(|word| folds_to(name, word)))
-}
-
-/// Simple case folding onto an ASCII word: besides A-Z, only U+017F and U+212A fold into ASCII.
-fn folds_to(name: &str, word: &str) -> bool {
-    name.chars()
-        .map(|c| match c {
-            '\u{17f}' => 's',
-            '\u{212a}' => 'k',
-            c => c.to_ascii_lowercase(),
-        })
-        .eq(word.chars().map(|c| c.to_ascii_lowercase()))
+    names.any(|name| !reserved.contains(&name) && reserved.iter().any(|word| fold(name).eq(fold(word))))
 }
 
 #[cfg(test)]
@@ -320,6 +318,7 @@ mod tests {
         assert_eq!(denial(r#"{"jsonrpc":"2.0","method":"a","method":"b"}"#), Denial::JsonDuplicateKey);
         assert_eq!(denial(r#"{"jsonrpc":"2.0""#), Denial::JsonInvalid);
         assert_eq!(denial(&format!("{{\"a\":{}1{}}}", "[".repeat(20), "]".repeat(20))), Denial::JsonTooDeep);
+        assert_eq!(denial(&format!("{{\"a\":[{}1]}}", "1,".repeat(100_000))), Denial::JsonTooLarge);
     }
 
     proptest! {

@@ -33,12 +33,13 @@ const SCHEMA_MAX_DEPTH: usize = 16;
 
 /// Whether a request header of the caller, in lower case, goes to the upstream. Everything else stays here: credentials
 /// and cookies; `Host` and `Forwarded`, which speak of this hop; `baggage` and `tracestate`, which would carry a
-/// stranger's data across the trust boundary; `User-Agent`, which is the gateway's own. `Mcp-Session-Id` is absent
-/// because it never passes as it came: the gateway opens the seal and sets the upstream's own.
+/// stranger's data across the trust boundary; `User-Agent`, which is the gateway's own. `Mcp-Session-Id` and
+/// `Content-Type` are absent because they never pass as they came: the gateway opens the seal and sets the upstream's
+/// own session, and it says itself what it has read the body as.
 #[must_use]
 pub fn forwardable_request(name: &str) -> bool {
     match name {
-        "accept" | "content-type" | "last-event-id" | "traceparent" => true,
+        "accept" | "last-event-id" | "traceparent" => true,
         "mcp-session-id" => false,
         name => name.starts_with("mcp-"),
     }
@@ -381,12 +382,12 @@ mod tests {
             "mcp-session-id",
             "dpop",
             "origin",
+            "content-type",
+            "content-encoding",
         ] {
             assert!(!forwardable_request(name), "{name}");
         }
-        for name in
-            ["accept", "content-type", "mcp-method", "mcp-param-region", "last-event-id", "traceparent"]
-        {
+        for name in ["accept", "mcp-method", "mcp-param-region", "last-event-id", "traceparent"] {
             assert!(forwardable_request(name), "{name}");
         }
         for name in ["www-authenticate", "set-cookie", "mcp-session-id", "server", "transfer-encoding"] {

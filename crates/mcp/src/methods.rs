@@ -144,12 +144,12 @@ pub const METHODS: &[(&str, Rule)] = &[
     ("notifications/tasks/status", Rule::Always),
 ];
 
-/// What a message demands.
+/// What a message demands. Takes the message: its arguments are moved, not copied.
 ///
 /// # Errors
 /// [`Denial::MethodRefused`] for what is not let through; [`Denial::FrameInvalid`] when the parameters do not say what
 /// is asked for; [`Denial::OperationUnknown`] for a tool that has the name of another kind of operation.
-pub fn demand(frame: &Frame) -> Result<Demand, Refusal> {
+pub fn demand(frame: Frame) -> Result<Demand, Refusal> {
     let method = match frame.kind() {
         Kind::Request { method, .. } | Kind::Notification { method } => method.as_str(),
         // The answer to a server's request. It is bound to its session, and the session to the caller.
@@ -166,29 +166,29 @@ pub fn demand(frame: &Frame) -> Result<Demand, Refusal> {
         Rule::Tool => tool(frame),
         Rule::Resource => Ok(resource(text(frame.param("uri"), "params.uri")?)),
         Rule::Prompt => Ok(prompt(text(frame.param("name"), "params.name")?)),
-        Rule::Completion => completion(frame),
+        Rule::Completion => completion(&frame),
         Rule::List(kind) => Ok(Demand::List { method, kind }),
-        Rule::Listen => listen(frame).map(|()| Demand::Always { method }),
+        Rule::Listen => listen(&frame).map(|()| Demand::Always { method }),
         Rule::Always => Ok(Demand::Always { method }),
         Rule::Refused(reason) => Err(Refusal::new(Denial::MethodRefused, reason)),
     }
 }
 
-fn tool(frame: &Frame) -> Result<Demand, Refusal> {
+fn tool(frame: Frame) -> Result<Demand, Refusal> {
     if frame.param("task").is_some() {
         return Err(Refusal::new(Denial::MethodRefused, TASKS));
     }
-    let name = text(frame.param("name"), "params.name")?;
+    let name: Arc<str> = text(frame.param("name"), "params.name")?.into();
     // The attack: a tool of this name would be decided by the policies about resources or prompts.
-    if is_reserved(name) {
+    if is_reserved(&name) {
         return Err(Refusal::new(Denial::OperationUnknown, "the name of another kind of operation"));
     }
-    let arguments = match frame.param("arguments") {
-        Some(arguments @ Json::Object(_)) => arguments.clone(),
+    let arguments = match frame.into_param("arguments") {
+        Some(arguments @ Json::Object(_)) => arguments,
         None => Json::Object(Vec::new()),
         Some(_) => return Err(Refusal::new(Denial::FrameInvalid, "`params.arguments` must be an object")),
     };
-    Ok(Demand::Operation { kind: OperationKind::Tool, name: name.into(), arguments })
+    Ok(Demand::Operation { kind: OperationKind::Tool, name, arguments })
 }
 
 /// Whether a tool must not have this name, because operations of another kind are decided by it.
@@ -268,11 +268,11 @@ mod tests {
     }
 
     fn denial(method: &str, params: &Value) -> Option<Denial> {
-        demand(&frame(method, params)).err().map(|refusal| refusal.denial)
+        demand(frame(method, params)).err().map(|refusal| refusal.denial)
     }
 
     fn operation(method: &str, params: &Value) -> (String, String) {
-        match demand(&frame(method, params)) {
+        match demand(frame(method, params)) {
             Ok(Demand::Operation { name, arguments, .. }) => (name.to_string(), arguments.canonical()),
             Ok(Demand::List { .. } | Demand::Always { .. }) | Err(_) => {
                 panic!("{method} demands no operation")
@@ -367,17 +367,17 @@ mod tests {
     fn a_call_sent_as_a_notification_is_refused() {
         let body = json!({ "jsonrpc": "2.0", "method": "tools/call", "params": { "name": "t" } });
         let frame = Frame::parse(&body.to_string().into(), 16).unwrap();
-        assert_eq!(demand(&frame).unwrap_err().denial, Denial::FrameInvalid);
+        assert_eq!(demand(frame).unwrap_err().denial, Denial::FrameInvalid);
         let body = json!({ "jsonrpc": "2.0", "id": 1, "method": "notifications/cancelled" });
         let frame = Frame::parse(&body.to_string().into(), 16).unwrap();
-        assert_eq!(demand(&frame).unwrap_err().denial, Denial::FrameInvalid);
+        assert_eq!(demand(frame).unwrap_err().denial, Denial::FrameInvalid);
     }
 
     #[test]
     fn listening_is_for_changes_of_lists_only() {
         let always = json!({ "notifications": { "toolsListChanged": true, "resourceSubscriptions": [] } });
         assert_eq!(
-            demand(&frame("subscriptions/listen", &always)),
+            demand(frame("subscriptions/listen", &always)),
             Ok(Demand::Always { method: "subscriptions/listen" })
         );
         for wanted in [

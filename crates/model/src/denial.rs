@@ -68,7 +68,8 @@ denials! {
     HostNotAllowed, "host-not-allowed", Answer::Status(421), "the host is not served here";
     /// `Origin` is present and not allowed.
     OriginNotAllowed, "origin-not-allowed", Answer::Status(403), "the origin is not allowed";
-    /// The path has encoded slashes, dot segments, empty segments or bad percent-encoding.
+    /// The path has encoded slashes, dot segments, empty segments or bad percent-encoding, or differs from a declared
+    /// one only in case or by a suffix such as `.json`.
     PathInvalid, "path-invalid", Answer::Status(400), "the path is not in its normal form";
     /// The query is malformed or names a key twice.
     QueryInvalid, "query-invalid", Answer::Status(400), "the query is malformed or names a key twice";
@@ -80,7 +81,7 @@ denials! {
     BodyTooLarge, "body-too-large", Answer::Status(413), "the body is larger than this gateway accepts";
     /// The body did not arrive in time.
     BodyTooSlow, "body-too-slow", Answer::Status(408), "the body did not arrive in time";
-    /// Neither JSON nor what the operation declares.
+    /// Not what the operation declares; or JSON of which another charset, a content coding or two types are said.
     MediaTypeUnsupported, "media-type-unsupported", Answer::Status(415), "the content type is not accepted here";
     /// Not JSON, not UTF-8, a lone surrogate, or more than one value.
     JsonInvalid, "json-invalid", Answer::Status(400), "the body is not valid JSON";
@@ -88,6 +89,8 @@ denials! {
     JsonDuplicateKey, "json-duplicate-key", Answer::Status(400), "the body names a key twice in one object";
     /// Nested deeper than `json_max_depth`.
     JsonTooDeep, "json-too-deep", Answer::Status(400), "the body is nested too deeply";
+    /// More than 100,000 elements and members.
+    JsonTooLarge, "json-too-large", Answer::Status(413), "the body has too many values";
     /// Not one JSON-RPC 2.0 message.
     FrameInvalid, "frame-invalid", Answer::Status(400), "the body is not one JSON-RPC message";
     /// `Mcp-Method`, `Mcp-Name` or `MCP-Protocol-Version` contradicts the body.
@@ -151,7 +154,7 @@ denials! {
     ArgumentsNotPermitted, "arguments-not-permitted", Answer::Forbidden, "the operation is not permitted in this way";
     /// The token lacks a scope that the operation needs.
     ScopeInsufficient, "scope-insufficient", Answer::StepUp, "the token lacks a scope for this operation";
-    /// An argument that the operation does not declare.
+    /// An argument that the operation does not declare, or a member whose name differs from a declared one only in case.
     ArgumentUndeclared, "argument-undeclared", Answer::Forbidden, "an argument is not declared by the operation";
     /// A policy reads an argument whose value it cannot represent exactly.
     ArgumentInexact, "argument-inexact", Answer::Forbidden, "an argument cannot be represented exactly";

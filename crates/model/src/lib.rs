@@ -14,6 +14,7 @@ mod digest;
 mod directory;
 mod entropy;
 mod fault;
+mod fold;
 pub mod json;
 mod user;
 
@@ -28,6 +29,7 @@ pub use digest::Digest;
 pub use directory::Directory;
 pub use entropy::{Entropy, OsEntropy, SeededEntropy};
 pub use fault::{Fault, FaultKind, FaultOf, Refusal, Stop};
+pub use fold::fold;
 pub use user::UserId;
 
 /// A word that does not follow its grammar. The text names the rule and never quotes more than 64 characters.

@@ -12,7 +12,9 @@ use crate::{
     decision::{Decision, Outcome, ShadowDecision, SubjectDecision},
     engine::{self, Answer, EngineError, Parts},
     environment::Environment,
+    lookalike::{self, Lookalike},
     reads::Reads,
+    schema::Input,
     set::PolicySet,
     slice::Slice,
     subjects::Subjects,
@@ -221,23 +223,34 @@ pub(crate) fn is_listed(
     Ok(!slices.is_empty())
 }
 
-/// The first argument that the operation does not declare, if it does not welcome such.
+/// The first argument that the operation does not declare, if it does not welcome such; and, on every level and
+/// welcome or not, the first member that the application could take for a declared one.
 ///
-/// Only the arguments themselves are looked at. Members of an argument that is an object matter to policies only where
-/// its value is compared as a whole, and there an undeclared one is refused when the value is converted.
+/// Otherwise members of an argument that is an object matter to policies only where its value is compared as a whole,
+/// and there an undeclared one is refused when the value is converted.
 pub(crate) fn undeclared(entry: &Entry, arguments: &Json) -> Option<Refusal> {
     let Some(members) = arguments.as_object() else {
         let mut refusal = Refusal::new(Denial::ArgumentInexact, "the arguments are not an object");
         refusal.hints.push("the arguments must be an object".to_owned());
         return Some(refusal);
     };
-    if entry.input.open {
-        return None;
-    }
-    let (name, _) = members.iter().find(|(name, _)| !entry.input.fields.contains_key(name.as_str()))?;
+    let Input { fields, open } = &entry.input;
+    let undeclared = members.iter().find(|(name, _)| !open && !fields.contains_key(name.as_str()));
+    let (name, taken_for) = match undeclared {
+        Some((name, _)) => (name.as_str(), None),
+        None => {
+            let Lookalike { name, declared } = lookalike::find(fields, arguments)?;
+            (name, Some(declared))
+        }
+    };
     let name: String = name.chars().take(64).collect();
     let mut refusal =
         Refusal::new(Denial::ArgumentUndeclared, format!("`{name}` is not declared by `{}`", entry.id));
-    refusal.hints.push(format!("leave out the argument `{name}`: the operation does not declare it"));
+    refusal.hints.push(match taken_for {
+        None => format!("leave out the argument `{name}`: the operation does not declare it"),
+        Some(declared) => {
+            format!("leave out `{name}`: it differs from the declared `{declared}` only in case")
+        }
+    });
     Some(refusal)
 }

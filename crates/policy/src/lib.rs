@@ -22,6 +22,7 @@ mod hypothesis;
 mod listing;
 mod load;
 mod lock;
+mod lookalike;
 mod problem;
 #[cfg(test)]
 mod properties;

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use http::{HeaderMap, Request, header, request::Parts};
+use http::{HeaderMap, HeaderValue, Request, header, request::Parts};
 use hyper::body::Incoming;
 use vestibule_evidence::{Record, RecordKind};
 use vestibule_inbound::Caller;
@@ -171,14 +171,82 @@ pub(crate) fn split(path: &str) -> Option<(&str, &str)> {
     })
 }
 
-/// The content type without its parameters, lower case.
-pub(crate) fn media_type(headers: &HeaderMap) -> Option<String> {
-    let value = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
-    Some(value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase())
+/// What a request says its body is, if it says so. Refuses two answers: of two, every server believes the one it likes.
+pub(crate) fn content_type(headers: &HeaderMap) -> Result<Option<&HeaderValue>, Stop> {
+    let mut values = headers.get_all(header::CONTENT_TYPE).iter();
+    let value = values.next();
+    if values.next().is_some() {
+        return Err(Refusal::new(Denial::MediaTypeUnsupported, "`Content-Type` is there twice").into());
+    }
+    Ok(value)
 }
 
-/// A body that is not what it must be.
+/// The media type of a body that is parsed here: lower case, without parameters. It is what the application is told.
+///
+/// The attack: in another charset (`charset=utf-7`), or under a content coding, an application reads another text in
+/// the same bytes. So there is none when a coding is named, or any parameter but UTF-8 in its one spelling:
+/// `charset =utf-7`, too, is a charset to lax readers.
+pub(crate) fn media_type(headers: &HeaderMap) -> Option<String> {
+    let value = content_type(headers).ok()??.to_str().ok()?.to_ascii_lowercase();
+    let mut parts = value.split(';').map(|part| part.trim_matches([' ', '\t']));
+    let essence = parts.next()?.to_owned();
+    let is_plain = !headers.contains_key(header::CONTENT_ENCODING)
+        && parts.next().is_none_or(|text| matches!(text, "charset=utf-8" | "charset=\"utf-8\""))
+        && parts.next().is_none();
+    is_plain.then_some(essence)
+}
+
+/// A body that is not what it must be. `found` is its [`media_type`].
 pub(crate) fn unsupported(found: Option<&str>, wanted: &str) -> Stop {
-    let found = found.unwrap_or("none");
+    let found = found.unwrap_or("none, or not in plain UTF-8");
     Refusal::new(Denial::MediaTypeUnsupported, format!("content type `{found}`, must be `{wanted}`")).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(lines: &[(http::HeaderName, &'static str)]) -> Option<String> {
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines {
+            headers.append(name, HeaderValue::from_static(value));
+        }
+        media_type(&headers)
+    }
+
+    #[test]
+    fn a_media_type_has_no_parameters_but_utf_8() {
+        for good in [
+            "application/json",
+            "Application/JSON",
+            " application/json\t",
+            "application/json;charset=utf-8",
+            "application/json ; Charset=\"UTF-8\"",
+        ] {
+            assert_eq!(found(&[(header::CONTENT_TYPE, good)]).as_deref(), Some("application/json"), "{good}");
+        }
+        for bad in [
+            "application/json; charset=utf-7",
+            "application/json; charset =utf-7",
+            "application/json; charset= utf-8",
+            "application/json; charset=utf8",
+            "application/json; charset='utf-8'",
+            "application/json; charset=utf-8; charset=utf-7",
+            "application/json; charset=\"utf-8; charset=utf-7\"",
+            "application/json; x=1",
+            "application/json;",
+            "application/json;;charset=utf-8",
+        ] {
+            assert_eq!(found(&[(header::CONTENT_TYPE, bad)]), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_body_that_is_said_to_be_two_things_or_coded_has_no_media_type() {
+        let json = (header::CONTENT_TYPE, "application/json");
+        assert_eq!(found(&[]), None);
+        assert_eq!(found(&[json.clone(), json.clone()]), None);
+        assert_eq!(found(&[json.clone(), (header::CONTENT_ENCODING, "gzip")]), None);
+        assert_eq!(found(&[json, (header::CONTENT_ENCODING, "identity")]), None);
+    }
 }

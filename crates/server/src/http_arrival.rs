@@ -1,21 +1,21 @@
 //! A request to an HTTP application, read once: which operation it is, and with which arguments.
 
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue, header};
 use http_body_util::BodyExt;
 use vestibule_egress::{EgressBody, full};
 use vestibule_model::{
     Denial, Method, OperationId, Refusal, Stop,
-    json::{Json, JsonError, parse},
+    json::{Json, parse},
 };
 
 use crate::{
     apps::App,
-    arrival::{Arrived, Attempt, Demand, media_type, split, unsupported},
+    arrival::{Arrived, Attempt, Demand, content_type, media_type, split, unsupported},
     body::{self, Opaque, StreamedDigest},
     forward::Outgoing,
     gateway::Gateway,
-    http_app::{BodyRule, Match, forwardable_request, is_json},
+    http_app::{BodyRule, Match, forwardable_request},
 };
 
 pub(crate) async fn read(gw: &Gateway, app: &App, arrived: Arrived<'_>) -> Result<Attempt, Stop> {
@@ -26,7 +26,7 @@ pub(crate) async fn read(gw: &Gateway, app: &App, arrived: Arrived<'_>) -> Resul
     let matched = routes.matching(method, path)?;
     let mut held = gw.bytes.hold();
     let read = match matched.body() {
-        BodyRule::Opaque => streamed(gw, body)?,
+        BodyRule::Opaque => streamed(gw, &parts.headers, body)?,
         BodyRule::None | BodyRule::Properties | BodyRule::Value => {
             buffered(gw, &matched, &parts.headers, body::read(body, &gw.settings.limits, &mut held).await?)?
         }
@@ -38,7 +38,7 @@ pub(crate) async fn read(gw: &Gateway, app: &App, arrived: Arrived<'_>) -> Resul
         method,
         path: path.to_owned(),
         query: query.map(ToOwned::to_owned),
-        headers: forwarded(&parts.headers),
+        headers: forwarded(&parts.headers, read.content_type),
         body: read.body,
         held,
     };
@@ -57,42 +57,46 @@ pub(crate) async fn read(gw: &Gateway, app: &App, arrived: Arrived<'_>) -> Resul
 /// A body as it will be forwarded, and what policy sees of it.
 struct Read {
     body: EgressBody,
+    content_type: Option<HeaderValue>,
     json: Option<Json>,
     bytes: u64,
     streamed: Option<StreamedDigest>,
 }
 
-fn streamed(gw: &Gateway, body: hyper::body::Incoming) -> Result<Read, Stop> {
+fn streamed(gw: &Gateway, headers: &HeaderMap, body: hyper::body::Incoming) -> Result<Read, Stop> {
+    let content_type = content_type(headers)?.cloned();
     let (body, digest) = Opaque::new(body, gw.settings.limits.opaque_body_max_bytes)?;
-    Ok(Read { body: body.boxed_unsync(), json: None, bytes: 0, streamed: Some(digest) })
+    Ok(Read { body: body.boxed_unsync(), content_type, json: None, bytes: 0, streamed: Some(digest) })
 }
 
 fn buffered(gw: &Gateway, matched: &Match<'_>, headers: &HeaderMap, bytes: Bytes) -> Result<Read, Stop> {
-    if matched.accept_body(headers, bytes.is_empty()).is_err() {
-        let wanted = if matched.body() == BodyRule::None { "no body" } else { "application/json" };
-        return Err(unsupported(media_type(headers).as_deref(), wanted));
+    content_type(headers)?;
+    if bytes.is_empty() {
+        return Ok(Read { body: full(bytes), content_type: None, json: None, bytes: 0, streamed: None });
     }
-    let json = if !bytes.is_empty() && is_json(headers) {
-        Some(parse(&bytes, gw.settings.limits.json_max_depth).map_err(refused)?)
-    } else {
-        None
+    let found = media_type(headers);
+    // The application is told what was read here, not what the caller called it.
+    let accepted = found.as_deref().filter(|media_type| matched.accepts_body(media_type));
+    let Some(content_type) = accepted.and_then(|media_type| HeaderValue::from_str(media_type).ok()) else {
+        let wanted = if matched.body() == BodyRule::None { "no body" } else { "application/json" };
+        return Err(unsupported(found.as_deref(), wanted));
     };
-    Ok(Read { bytes: bytes.len() as u64, body: full(bytes), json, streamed: None })
+    let json = parse(&bytes, gw.settings.limits.json_max_depth)
+        .map_err(|error| Refusal::new(Denial::from(error), error))?;
+    Ok(Read {
+        bytes: bytes.len() as u64,
+        body: full(bytes),
+        content_type: Some(content_type),
+        json: Some(json),
+        streamed: None,
+    })
 }
 
-fn refused(error: JsonError) -> Refusal {
-    let denial = match error {
-        JsonError::Invalid { .. } | JsonError::LoneSurrogate { .. } => Denial::JsonInvalid,
-        JsonError::DuplicateKey { .. } => Denial::JsonDuplicateKey,
-        JsonError::TooDeep { .. } => Denial::JsonTooDeep,
-    };
-    Refusal::new(denial, error)
-}
-
-fn forwarded(headers: &HeaderMap) -> HeaderMap {
+fn forwarded(headers: &HeaderMap, content_type: Option<HeaderValue>) -> HeaderMap {
     headers
         .iter()
         .filter(|(name, _)| forwardable_request(name.as_str()))
         .map(|(name, value)| (name.clone(), value.clone()))
+        .chain(content_type.map(|value| (header::CONTENT_TYPE, value)))
         .collect()
 }

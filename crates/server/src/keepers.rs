@@ -2,9 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
+use serde_json::json;
 use tokio::time::MissedTickBehavior;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use vestibule_model::AppKind;
+use vestibule_evidence::{Outcome, Record, RecordKind};
+use vestibule_model::{AppKind, AttemptId, TraceId};
 
 use crate::{
     apps::{App, Apps},
@@ -29,7 +31,8 @@ pub(crate) async fn first_look(gateway: &Arc<Gateway>) {
         tokio::spawn(async move {
             let look = Apps::refresh(&app, &gateway.outbound, &*gateway.store);
             match tokio::time::timeout(FIRST_DISCOVERY, look).await {
-                Ok(Ok(_)) => {}
+                Ok(Ok(true)) => accepted(&gateway, &app).await,
+                Ok(Ok(false)) => {}
                 Ok(Err(cause)) => {
                     tracing::warn!(app = %app.id(), cause, "the application cannot be read yet")
                 }
@@ -81,10 +84,34 @@ async fn watch_app(gateway: Arc<Gateway>, app: Arc<App>) {
     loop {
         app.due().await;
         match Apps::refresh(&app, &gateway.outbound, &*gateway.store).await {
-            Ok(true) => refresh_policies(&gateway).await,
+            Ok(true) => {
+                accepted(&gateway, &app).await;
+                refresh_policies(&gateway).await;
+            }
             Ok(false) => {}
             Err(cause) => tracing::warn!(app = %app.id(), cause, "the application cannot be read"),
         }
+    }
+}
+
+/// Definitions are taken as the application gives them; that this was done, and with which, stands in the record.
+pub(crate) async fn accepted(gateway: &Gateway, app: &App) {
+    let at = gateway.clock.now();
+    let id = AttemptId::new(at, &*gateway.entropy);
+    let mut record = Record::new(RecordKind::Administration, id, at, TraceId::of(id));
+    let operations = app.operations();
+    let (count, digest) = operations.map_or((0, None), |all| (all.all().len(), Some(all.digest())));
+    record.app = Some(app.id().clone());
+    record.author = Some("gateway".to_owned());
+    record.action = Some("operations-accept".to_owned());
+    record.target = Some(format!("app/{}", app.id()));
+    record.detail = Some(json!({ "operations": count, "digest": digest }).to_string());
+    let written = match gateway.evidence.begin_act(record) {
+        Ok(entry) => entry.close(Outcome::Completed).await,
+        Err(fault) => Err(fault),
+    };
+    if let Err(fault) = written {
+        tracing::error!(app = %app.id(), %fault, "the acceptance of operations cannot be recorded");
     }
 }
 

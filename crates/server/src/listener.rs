@@ -1,24 +1,29 @@
 //! Sockets: accept, TLS, HTTP framing, and the bounds that hold before there is a request.
 //!
-//! HTTP/2 is spoken only where TLS negotiated it, so that no byte is read without a timer: guessing the version from
-//! the first bytes would let a client hold a connection by sending none.
+//! Nothing that a client does or leaves undone keeps a connection for ever: each phase of one has a timer, and no address
+//! has more connections than its share. HTTP/2 is spoken only where TLS negotiated it: guessing the version from the first
+//! bytes would be one more phase.
+
+mod connection;
+mod peers;
+mod streams;
 
 use std::{future::Future, io, net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
 
 use axum::body::Body;
 use http::{Request, Response};
-use hyper::{body::Incoming, service::service_fn};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper::body::Incoming;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{config::LimitsConfig, stall::StallGuard, tls::Tls};
+use self::{connection::Connection, peers::Peers};
+use crate::{config::LimitsConfig, tls::Tls};
 
-/// Longest TLS handshake.
-const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
+/// Wait after a failed accept. Trying again at once would keep a core busy for as long as descriptors are short.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
 
 /// Answers one request of one peer.
 pub(crate) type Handler = Arc<
@@ -58,16 +63,20 @@ impl Listener {
     pub(crate) async fn serve(self, limits: Arc<LimitsConfig>, handler: Handler, stop: CancellationToken) {
         let tracker = TaskTracker::new();
         let slots = Arc::new(Semaphore::new(limits.connections_max));
+        let peers = Peers::new(limits.connections_per_peer_max);
         let kill = CancellationToken::new();
         loop {
-            let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { break };
-            let accepted = tokio::select! {
-                accepted = self.tcp.accept() => accepted,
-                () = stop.cancelled() => break,
+            let next = async {
+                let slot = Arc::clone(&slots).acquire_owned().await.ok()?;
+                Some((slot, self.accept().await))
             };
-            let Ok((stream, peer)) = accepted else {
-                // Out of file descriptors, most likely: let running connections end before trying again.
-                tokio::task::yield_now().await;
+            let next = tokio::select! {
+                next = next => next,
+                () = stop.cancelled() => None,
+            };
+            let Some((slot, (stream, peer))) = next else { break };
+            let Some(share) = peers.admit(peer.ip()) else {
+                tracing::debug!(%peer, "closed: the address has its share of connections");
                 continue;
             };
             let connection = Connection {
@@ -79,7 +88,7 @@ impl Listener {
             };
             let kill = kill.child_token();
             tracker.spawn(async move {
-                let _slot = slot;
+                let _held = (slot, share);
                 tokio::select! {
                     () = connection.serve(stream, peer) => {}
                     () = kill.cancelled() => {}
@@ -97,99 +106,22 @@ impl Listener {
             tracker.wait().await;
         }
     }
-}
 
-struct Connection {
-    tls: Option<Arc<Tls>>,
-    limits: Arc<LimitsConfig>,
-    handler: Handler,
-    stop: CancellationToken,
-}
-
-impl Connection {
-    async fn serve(self, stream: TcpStream, peer: SocketAddr) {
-        let _ = stream.set_nodelay(true);
-        let stall = Duration::from_secs(self.limits.write_stall_seconds);
-        let Some(tls) = self.tls.clone() else {
-            return self.http1(StallGuard::new(stream, stall), peer).await;
-        };
-        match tokio::time::timeout(HANDSHAKE_MAX, tls.acceptor().accept(stream)).await {
-            Ok(Ok(stream)) => {
-                let is_h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-                let stream = StallGuard::new(stream, stall);
-                if is_h2 { self.http2(stream, peer).await } else { self.http1(stream, peer).await }
+    /// The next connection, however long there is none to be had.
+    async fn accept(&self) -> (TcpStream, SocketAddr) {
+        let mut is_failing = false;
+        loop {
+            match self.tcp.accept().await {
+                Ok(accepted) => return accepted,
+                // Out of file descriptors, most likely: running connections have to end first.
+                Err(error) => {
+                    if !is_failing {
+                        tracing::error!(%error, address = %self.address, "no connection can be accepted");
+                    }
+                    is_failing = true;
+                    tokio::time::sleep(ACCEPT_AGAIN).await;
+                }
             }
-            Ok(Err(error)) => tracing::debug!(%peer, %error, "TLS handshake failed"),
-            Err(_) => tracing::debug!(%peer, "TLS handshake timed out"),
         }
-    }
-
-    async fn http1<S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin>(
-        &self,
-        stream: S,
-        peer: SocketAddr,
-    ) {
-        let service = self.service(peer);
-        let connection = hyper::server::conn::http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(Duration::from_secs(self.limits.headers_read_seconds))
-            .max_buf_size(self.limits.headers_max_bytes)
-            .max_headers(self.limits.headers_max_count)
-            .half_close(false)
-            .serve_connection(TokioIo::new(stream), service);
-        let mut connection = std::pin::pin!(connection);
-        let ended = tokio::select! {
-            ended = connection.as_mut() => ended,
-            () = self.stop.cancelled() => {
-                connection.as_mut().graceful_shutdown();
-                connection.await
-            }
-        };
-        if let Err(error) = ended {
-            tracing::debug!(%peer, %error, "connection ended");
-        }
-    }
-
-    async fn http2<S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin>(
-        &self,
-        stream: S,
-        peer: SocketAddr,
-    ) {
-        let service = self.service(peer);
-        let header_list = u32::try_from(self.limits.headers_max_bytes).unwrap_or(u32::MAX);
-        let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
-            .timer(TokioTimer::new())
-            .max_header_list_size(header_list)
-            .max_concurrent_streams(100)
-            .keep_alive_interval(Duration::from_secs(20))
-            .keep_alive_timeout(Duration::from_secs(self.limits.headers_read_seconds))
-            .serve_connection(TokioIo::new(stream), service);
-        let mut connection = std::pin::pin!(connection);
-        let ended = tokio::select! {
-            ended = connection.as_mut() => ended,
-            () = self.stop.cancelled() => {
-                connection.as_mut().graceful_shutdown();
-                connection.await
-            }
-        };
-        if let Err(error) = ended {
-            tracing::debug!(%peer, %error, "connection ended");
-        }
-    }
-
-    fn service(
-        &self,
-        peer: SocketAddr,
-    ) -> impl hyper::service::Service<
-        Request<Incoming>,
-        Response = Response<Body>,
-        Error = std::convert::Infallible,
-        Future: Send + 'static,
-    > + use<> {
-        let handler = Arc::clone(&self.handler);
-        service_fn(move |request| {
-            let answer = handler(request, peer);
-            async move { Ok(answer.await) }
-        })
     }
 }

@@ -1,7 +1,7 @@
 //! A request to an MCP application, read once. Streamable HTTP: POST carries one message, GET opens the stream of a
 //! legacy session, DELETE ends it.
 
-use http::{HeaderMap, HeaderValue, Method as HttpMethod};
+use http::{HeaderMap, HeaderValue, Method as HttpMethod, header};
 use vestibule_egress::full;
 use vestibule_inbound::Caller;
 use vestibule_mcp::{
@@ -19,6 +19,8 @@ use crate::{
     gateway::Gateway,
 };
 
+/// What every message is, and what the application is told that it is.
+const JSON: &str = "application/json";
 /// The header that carries a legacy session.
 pub(crate) const SESSION: &str = "mcp-session-id";
 
@@ -47,29 +49,26 @@ async fn post(
     app: &App,
     surface: &mut Surface,
     arrived: Arrived<'_>,
-    headers: HeaderMap,
+    mut headers: HeaderMap,
 ) -> Result<Attempt, Stop> {
     let limits = &gw.settings.limits;
     let found = media_type(&arrived.parts.headers);
-    if found.as_deref() != Some("application/json") {
-        return Err(unsupported(found.as_deref(), "application/json"));
+    if found.as_deref() != Some(JSON) {
+        return Err(unsupported(found.as_deref(), JSON));
     }
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(JSON));
     let mut held = gw.bytes.hold();
     let bytes = body::read(arrived.body, limits, &mut held).await?;
     let frame = Frame::parse(&bytes, limits.json_max_depth).map_err(Refusal::from)?;
     let era = Era::of(&frame, &arrived.parts.headers);
     surface.asked = Asked::of(era, &frame);
-    let wanted = vestibule_mcp::demand(&frame);
     let operations = app.operations();
-    let operation = match (&wanted, &operations) {
-        (Ok(Wanted::Operation { name, .. }), Some(operations)) => operations.get(name),
-        (_, _) => None,
-    };
-    let schema = operation.map(|operation| &operation.input_schema);
+    let known = |name: &str| operations.as_ref()?.get(name);
+    let schema = frame.tool().and_then(known).map(|tool| &tool.input_schema);
     mcp_headers::check(&frame, era, &arrived.parts.headers, schema)?;
-    let demand = match wanted? {
+    let demand = match vestibule_mcp::demand(frame)? {
         Wanted::Operation { name, arguments, .. } => {
-            if operation.is_none() {
+            if known(&name).is_none() {
                 app.suspect();
             }
             Demand::Operation { operation: OperationId::new(app.id().clone(), &name), arguments }

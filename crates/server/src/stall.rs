@@ -13,7 +13,7 @@ use tokio::{
     time::{Instant, Sleep},
 };
 
-/// A stream whose writes fail once none has made progress for `limit`.
+/// A stream whose writes, and whose end, fail once none has made progress for `limit`.
 #[derive(Debug)]
 pub(crate) struct StallGuard<S> {
     inner: S,
@@ -80,13 +80,14 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for StallGuard<S> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_shutdown(cx)
+        let outcome = Pin::new(&mut self.inner).poll_shutdown(cx);
+        self.watch(cx, outcome)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, BufWriter};
 
     use super::*;
 
@@ -98,6 +99,16 @@ mod tests {
         let mut some = [0; 8];
         far.read_exact(&mut some).await.unwrap();
         let error = writer.await.unwrap().unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    }
+
+    /// As TLS does, `BufWriter` has something left to write when it is shut down.
+    #[tokio::test(start_paused = true)]
+    async fn a_reader_that_stops_does_not_keep_a_connection_from_being_shut_down() {
+        let (near, _far) = tokio::io::duplex(8);
+        let mut guarded = StallGuard::new(BufWriter::new(near), Duration::from_secs(5));
+        guarded.write_all(&[0; 24]).await.unwrap();
+        let error = guarded.shutdown().await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     }
 }

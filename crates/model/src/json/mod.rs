@@ -1,5 +1,5 @@
 //! The one parse. What this module accepts, every other parser reads in the same way: no duplicate keys, no invalid
-//! UTF-8, no lone surrogates, no number that loses its exact value, bounded depth.
+//! UTF-8, no lone surrogates, no number that loses its exact value, bounded depth and number of values.
 //!
 //! The attack it stops is the parser differential: two decoders that see two requests in the same bytes (RFC 8259 §4
 //! leaves duplicate keys open, §6 leaves number precision open). It keeps numbers as they were written, so the
@@ -10,7 +10,7 @@ mod number;
 mod parse;
 
 pub use number::Number;
-pub use parse::{JsonError, Span, parse, parse_object_spans};
+pub use parse::{JsonError, Span, VALUES_MAX, parse, parse_object_spans};
 
 /// A parsed JSON value. Objects keep the order of their members.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,6 +1,11 @@
 use std::collections::HashSet;
 
 use super::{Json, Number};
+use crate::Denial;
+
+/// How many elements and members, of all its arrays and objects together, a value may have. Parsed, each takes many
+/// times the two bytes of its text (`0,`), so the size of a body does not bound its memory.
+pub const VALUES_MAX: usize = 100_000;
 
 /// Why bytes are not one acceptable JSON value. `at` is the byte offset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -29,12 +34,26 @@ pub enum JsonError {
         /// The limit.
         max: usize,
     },
+    /// More than [`VALUES_MAX`].
+    #[error("more than {VALUES_MAX} elements and members")]
+    TooManyValues,
+}
+
+impl From<JsonError> for Denial {
+    fn from(error: JsonError) -> Self {
+        match error {
+            JsonError::Invalid { .. } | JsonError::LoneSurrogate { .. } => Self::JsonInvalid,
+            JsonError::DuplicateKey { .. } => Self::JsonDuplicateKey,
+            JsonError::TooDeep { .. } => Self::JsonTooDeep,
+            JsonError::TooManyValues => Self::JsonTooLarge,
+        }
+    }
 }
 
 /// Where a value stands in the input: `start..end`, in bytes.
 pub type Span = std::ops::Range<usize>;
 
-/// Parses exactly one JSON value, at most `max_depth` arrays and objects deep.
+/// Parses exactly one JSON value, at most `max_depth` arrays and objects deep and of at most [`VALUES_MAX`] values.
 ///
 /// # Errors
 /// [`JsonError`] says why and where.
@@ -66,13 +85,14 @@ struct Parser<'a> {
     text: &'a str,
     at: usize,
     max_depth: usize,
+    values_left: usize,
 }
 
 impl<'a> Parser<'a> {
     fn new(bytes: &'a [u8], max_depth: usize) -> Result<Self, JsonError> {
         let text =
             std::str::from_utf8(bytes).map_err(|error| JsonError::Invalid { at: error.valid_up_to() })?;
-        Ok(Self { text, at: 0, max_depth })
+        Ok(Self { text, at: 0, max_depth, values_left: VALUES_MAX })
     }
 
     fn invalid(&self) -> JsonError {
@@ -136,6 +156,11 @@ impl<'a> Parser<'a> {
         if depth > self.max_depth { Err(JsonError::TooDeep { max: self.max_depth }) } else { Ok(()) }
     }
 
+    fn count(&mut self) -> Result<(), JsonError> {
+        self.values_left = self.values_left.checked_sub(1).ok_or(JsonError::TooManyValues)?;
+        Ok(())
+    }
+
     fn array(&mut self, depth: usize) -> Result<Json, JsonError> {
         self.descend(depth)?;
         self.take(b'[')?;
@@ -146,6 +171,7 @@ impl<'a> Parser<'a> {
             return Ok(Json::Array(items));
         }
         loop {
+            self.count()?;
             self.space();
             items.push(self.value(depth)?);
             self.space();
@@ -171,6 +197,7 @@ impl<'a> Parser<'a> {
             return Ok(members);
         }
         loop {
+            self.count()?;
             self.space();
             let at = self.at;
             let key = self.string()?;
@@ -344,6 +371,17 @@ mod tests {
             assert!(matches!(parse(text), Err(JsonError::Invalid { .. })), "{text:?}");
         }
         assert!(super::parse(b"\"\xff\"", 8).is_err());
+    }
+
+    #[test]
+    fn elements_and_members_are_counted_wherever_they_are() {
+        let array = |count: usize| format!("[{}0]", "0,".repeat(count - 1));
+        assert!(parse(array(VALUES_MAX).as_bytes(), 2).is_ok());
+        let nested = format!("{{\"a\":{}}}", array(VALUES_MAX));
+        let spread = format!("[{}[]]", "[{\"a\":0}],".repeat(VALUES_MAX / 3 + 1));
+        for text in [array(VALUES_MAX + 1), nested, spread] {
+            assert_eq!(parse(text.as_bytes(), 4).err(), Some(JsonError::TooManyValues));
+        }
     }
 
     #[test]

@@ -44,6 +44,7 @@ async fn steps(gw: &Arc<Gateway>, app: &App) -> Vec<Value> {
         let step = match Apps::refresh(app, &gw.outbound, &*gw.store).await {
             Ok(is_new) => {
                 if is_new {
+                    keepers::accepted(gw, app).await;
                     keepers::refresh_policies(gw).await;
                 }
                 let count = app.operations().map_or(0, |operations| operations.all().len());

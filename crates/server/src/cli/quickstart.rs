@@ -206,8 +206,11 @@ async fn agents(dir: &Path, running: &Running) -> Result<Vec<Value>, Failure> {
 }
 
 fn next_steps(running: &Running, dir: &Path, agents: &[Value]) -> String {
-    let apps: Vec<String> =
-        running.apps().into_iter().map(|(id, kind, url)| format!("  {id:<14} {kind:<5} {url}")).collect();
+    let apps: Vec<String> = running
+        .apps()
+        .into_iter()
+        .map(|(id, kind, url)| format!("  {id:<14} {:<5} {url}", kind.to_string()))
+        .collect();
     let first = |key: &str| {
         agents.first().and_then(|agent| agent.get(key)).and_then(Value::as_str).unwrap_or_default()
     };

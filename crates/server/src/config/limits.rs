@@ -21,10 +21,16 @@ pub struct LimitsConfig {
     pub headers_read_seconds: u64,
     /// A body must arrive within this time, in seconds: 408 beyond. 1 to 3,600.
     pub body_read_seconds: u64,
-    /// A client must take some bytes of a reply within this time, in seconds, or the connection is closed. 1 to 3,600.
+    /// A client must take some bytes of a reply within this time, in seconds, or the connection is closed; of a reply over
+    /// HTTP/2, 16 KiB, or the reply is cut. 1 to 3,600.
     pub write_stall_seconds: u64,
-    /// Most connections open at once; further ones wait to be accepted. 16 to 1,000,000.
+    /// An HTTP/2 connection on which no request has been running for this time, in seconds, is closed. 1 to 3,600.
+    pub connection_idle_seconds: u64,
+    /// Most connections open at once, per listener; further ones wait to be accepted. 16 to 1,000,000.
     pub connections_max: usize,
+    /// Most connections of one IPv4 address or IPv6 /64 network open at once, per listener; further ones are closed.
+    /// Keep it well below `connections_max`, unless all clients come through one proxy. 1 to 1,000,000.
+    pub connections_per_peer_max: usize,
     /// Most requests of one agent running at once. 1 to 100,000.
     pub agent_requests_max: usize,
     /// Most requests of one agent waiting for their turn: 429 beyond. 0 to 100,000.
@@ -54,7 +60,9 @@ impl Default for LimitsConfig {
             headers_read_seconds: 10,
             body_read_seconds: 30,
             write_stall_seconds: 60,
+            connection_idle_seconds: 300,
             connections_max: 10_000,
+            connections_per_peer_max: 1_000,
             agent_requests_max: 256,
             agent_queue_max: 256,
             agent_queue_seconds: 10,
@@ -70,7 +78,7 @@ impl Default for LimitsConfig {
 impl LimitsConfig {
     /// Refuses what is out of the bounds that each key documents.
     pub(super) fn check(&self) -> Result<(), ConfigError> {
-        let bounds: [(&str, u64, u64, u64); 17] = [
+        let bounds: [(&str, u64, u64, u64); 19] = [
             ("body_max_bytes", self.body_max_bytes as u64, 1 << 10, 64 << 20),
             ("opaque_body_max_bytes", self.opaque_body_max_bytes, 1 << 10, 1 << 40),
             ("json_max_depth", self.json_max_depth as u64, 4, 128),
@@ -79,7 +87,9 @@ impl LimitsConfig {
             ("headers_read_seconds", self.headers_read_seconds, 1, 300),
             ("body_read_seconds", self.body_read_seconds, 1, 3_600),
             ("write_stall_seconds", self.write_stall_seconds, 1, 3_600),
+            ("connection_idle_seconds", self.connection_idle_seconds, 1, 3_600),
             ("connections_max", self.connections_max as u64, 16, 1_000_000),
+            ("connections_per_peer_max", self.connections_per_peer_max as u64, 1, 1_000_000),
             ("agent_requests_max", self.agent_requests_max as u64, 1, 100_000),
             ("agent_queue_max", self.agent_queue_max as u64, 0, 100_000),
             ("agent_queue_seconds", self.agent_queue_seconds, 1, 300),

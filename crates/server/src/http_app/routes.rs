@@ -3,7 +3,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use vestibule_model::{Denial, Method, Operation};
+use vestibule_model::{Denial, Method, Operation, fold};
 
 use super::{
     config::{OperationReview, OperationsConfig},
@@ -71,6 +71,23 @@ enum Part {
     /// Begins and ends like this: a parameter within a segment, which no operation has and a left-out one may.
     Pattern(String, String),
     Parameter(String),
+}
+
+impl Part {
+    fn resembles(&self, segment: &str) -> bool {
+        match self {
+            Self::Literal(literal) => {
+                let mut rest = fold(segment);
+                fold(literal).all(|c| rest.next() == Some(c)) && matches!(rest.next(), None | Some('.'))
+            }
+            Self::Pattern(prefix, suffix) => {
+                let folded = |text: &str| fold(text).collect::<String>();
+                let segment = folded(segment);
+                segment.starts_with(&folded(prefix)) && segment.ends_with(&folded(suffix))
+            }
+            Self::Parameter(_) => true,
+        }
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -179,13 +196,18 @@ impl Routes {
     /// The operation that a request is. `path` is the part below the application, as it came, without the query.
     ///
     /// # Errors
-    /// [`Denial::PathInvalid`] when it is not in its normal form; [`Denial::OperationUnknown`] when it is no declared
-    /// path, or the path of another method: which methods exist is as secret as which paths.
+    /// [`Denial::PathInvalid`] when it is not in its normal form, or some routers would take it for another route, of
+    /// whichever method; [`Denial::OperationUnknown`] when it is no declared path, or the path of another method: which
+    /// methods exist is as secret as which paths.
     pub fn matching(&self, method: Method, path: &str) -> Result<Match<'_>, Denial> {
         let segments = path::segments(path)?;
         let alike = self.routes.get(&(method, segments.len())).map(Vec::as_slice).unwrap_or_default();
         let route = alike.iter().find(|route| route.matches(&segments)).ok_or(Denial::OperationUnknown)?;
         let declared = route.declared.as_ref().ok_or(Denial::OperationUnknown)?;
+        let mut siblings = self.routes.iter().filter(|((_, length), _)| *length == segments.len());
+        if siblings.any(|(_, routes)| routes.iter().any(|other| other.could_take(&segments, route))) {
+            return Err(Denial::PathInvalid);
+        }
         Ok(Match { declared, path: route.parameters(segments) })
     }
 }
@@ -256,6 +278,19 @@ impl Route {
             Part::Pattern(prefix, suffix) => segment.starts_with(prefix) && segment.ends_with(suffix),
             Part::Parameter(_) => true,
         })
+    }
+
+    /// Whether some routers would take a request of `route` for this one: it has a name where `route` has a parameter,
+    /// and fits as a router reads it that ignores case or cuts a format off (`/users/export.json`).
+    fn could_take(&self, segments: &[String], route: &Self) -> bool {
+        let is_name = |part: &Part| match part {
+            Part::Literal(_) => true,
+            Part::Pattern(prefix, suffix) => !(prefix.is_empty() && suffix.is_empty()),
+            Part::Parameter(_) => false,
+        };
+        let mut pairs = self.parts.iter().zip(&route.parts);
+        pairs.any(|(own, other)| is_name(own) && matches!(other, Part::Parameter(_)))
+            && self.parts.iter().zip(segments).all(|(part, segment)| part.resembles(segment))
     }
 
     fn parameters(&self, segments: Vec<String>) -> Vec<(&str, String)> {
@@ -345,10 +380,40 @@ mod tests {
             ("/repos/x", "one"),
             ("/repos/search", "search"),
             ("/repos/se%61rch", "search"),
-            ("/repos/Search", "one"),
             ("/z/b/z", "a"),
-            ("/a/b/c", "b"),
+            ("/a/z/c", "b"),
             ("/z/b/c", "c"),
+        ] {
+            assert_eq!(found(&routes, Method::Get, path).as_deref(), Ok(name), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_segment_that_some_routers_take_for_a_name_is_no_parameter() {
+        let routes = load(
+            "{ one: { route: 'GET /users/{id}' }, export: { route: GET /users/export }, log: { route: POST /users/Login }, \
+             keys: { route: 'GET /users/{id}/keys' }, own: { route: GET /users/me/keys }, all: { route: 'GET /{x}/b/keys' } }",
+        )
+        .unwrap();
+        for path in [
+            "/users/Export",
+            "/users/e%58port",
+            "/users/export.json",
+            "/users/EXPORT.",
+            "/users/login",
+            "/users/Login",
+            "/users/me.xml/keys",
+            "/users/b/keys",
+        ] {
+            assert_eq!(found(&routes, Method::Get, path), Err(Denial::PathInvalid), "{path}");
+        }
+        for (path, name) in [
+            ("/users/export", "export"),
+            ("/users/exports", "one"),
+            ("/users/a.export", "one"),
+            ("/users/me", "one"),
+            ("/users/me/keys", "own"),
+            ("/users/export/keys", "keys"),
         ] {
             assert_eq!(found(&routes, Method::Get, path).as_deref(), Ok(name), "{path}");
         }

@@ -71,6 +71,14 @@ impl Folder {
         Served::of(Process::spawn(command)).await
     }
 
+    /// As [`Folder::run`], with no more than `max` file descriptors.
+    pub(crate) async fn run_with_descriptors(&self, max: usize) -> Served {
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("ulimit -n {max} && exec \"$0\" \"$@\"")]);
+        command.args([env!("CARGO_BIN_EXE_vestibule"), "run", "--output", "json", "--dir", self.path()]);
+        Served::of(Process::spawn(command)).await
+    }
+
     /// A command about this folder.
     pub(crate) async fn cli(&self, args: &[&str]) -> Ran {
         cli(&[args, &["--dir", self.path()]].concat()).await

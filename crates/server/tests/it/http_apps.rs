@@ -14,10 +14,14 @@ use crate::gateway::TestGateway;
 const OPERATIONS: &str = "
       list_repos: { route: GET /repos, query: { page: { type: integer }, label: { type: string } } }
       show_repo: { route: 'GET /repos/{name}' }
+      search_repos: { route: GET /repos/search }
+      import_repo: { route: POST /repos/import }
+      patch_repo: { route: 'PATCH /repos/{name}', body: { json: { type: object, properties: { label: { type: string } } } } }
       create_repo:
         route: POST /repos
         body: { json: { type: object, required: [name], properties: {
-          name: { type: string }, private: { type: boolean }, settings: { type: object } } } }
+          name: { type: string }, private: { type: boolean },
+          settings: { type: object, properties: { label: { type: string } } } } } }
       delete_repo: { route: 'DELETE /repos/{name}' }
       put_tags: { route: 'PUT /repos/{name}/tags', body: { json: { type: array, items: { type: string } } } }
       upload: { route: 'PUT /files/{name}', body: opaque }
@@ -34,7 +38,7 @@ unless { context.input.name like "internal*" };
 permit (principal in AgentGroup::"testers", action == Action::"api__create_repo", resource)
 when { context.input has private && context.input.private };
 @id("plain")
-permit (principal in AgentGroup::"testers", action in [Action::"api__put_tags", Action::"api__upload"], resource);
+permit (principal in AgentGroup::"testers", action in [Action::"api__put_tags", Action::"api__patch_repo", Action::"api__upload"], resource);
 "#;
 
 /// A gateway in front of an API, and an agent with a token for it.

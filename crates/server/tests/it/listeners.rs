@@ -17,6 +17,8 @@ use crate::{
     wire::exchange,
 };
 
+mod connections;
+mod http2;
 mod tls;
 
 async fn upstream() -> TestUpstream {

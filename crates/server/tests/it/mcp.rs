@@ -1,5 +1,6 @@
 //! An MCP server behind the gateway, in both eras. `wipe` is never permitted, `pay` up to 100, the rest always.
 
+mod bodies;
 mod calls;
 mod faults;
 mod lists;

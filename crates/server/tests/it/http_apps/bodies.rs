@@ -10,26 +10,71 @@ use super::Scene;
 async fn a_body_of_another_kind_is_refused() {
     let scene = Scene::new().await;
     let good = r#"{"name":"x","private":true}"#;
+    let json = |content_type: &str| scene.request(Method::POST, "/repos").body(content_type, good);
     let refused = [
         ("a body on GET", scene.request(Method::GET, "/repos").body("application/json", good)),
         ("text", scene.request(Method::POST, "/repos").body("text/plain", good)),
         ("a form", scene.request(Method::POST, "/repos").form(&[("name", "x"), ("private", "true")])),
+        ("another charset", json("application/json; charset=utf-7")),
+        ("another charset after a space", json("application/json; charset =utf-7")),
+        ("two charsets", json("application/json; charset=utf-8; charset=utf-7")),
+        ("a parameter", json("application/json; x=1")),
+        ("two names that end like one", json("application/x, text/plain+json")),
+        ("a coding", json("application/json").header("content-encoding", "gzip")),
+        ("no coding", json("application/json").header("content-encoding", "identity")),
+        ("two types", json("application/json").header("content-type", "application/json; charset=utf-7")),
         (
-            "another charset",
-            scene.request(Method::POST, "/repos").body("application/json; charset=utf-16", good),
-        ),
-        (
-            "two types",
+            "two types of an opaque body",
             scene
-                .request(Method::POST, "/repos")
-                .body("application/json", good)
-                .header("content-type", "text/plain"),
+                .request(Method::PUT, "/files/f")
+                .body("image/png", good)
+                .header("content-type", "text/html"),
         ),
     ];
     for (what, call) in refused {
         scene.assert_refused(what, &call.send().await, 415, "media-type-unsupported").await;
     }
     assert_eq!(scene.seen(), 0);
+}
+
+#[tokio::test]
+async fn the_application_is_told_what_a_body_was_read_as() {
+    let scene = Scene::new().await;
+    for (given, told) in [
+        ("Application/JSON;Charset=UTF-8", "application/json"),
+        ("application/Merge-Patch+json; charset=\"utf-8\"", "application/merge-patch+json"),
+    ] {
+        let call = scene.request(Method::PATCH, "/repos/x").body(given, r#"{"label":"a"}"#);
+        assert_eq!(call.send().await.status, 200, "{given}");
+        let seen = scene.upstream.requests().pop().unwrap();
+        assert_eq!(seen.headers.get_all("content-type").into_iter().collect::<Vec<_>>(), [told]);
+    }
+    let empty = scene.request(Method::GET, "/repos").header("content-type", "text/plain; charset=utf-7");
+    assert_eq!(empty.send().await.status, 200);
+    assert_eq!(scene.upstream.requests().pop().unwrap().header("content-type"), "", "there is no body");
+}
+
+#[tokio::test]
+async fn a_member_that_differs_from_a_declared_one_only_in_case_is_refused() {
+    let scene = Scene::new().await;
+    for body in [
+        r#"{"name":"x","private":true,"Private":false}"#,
+        r#"{"name":"x","private":true,"settings":{"label":"a","LABEL":"b"}}"#,
+        r#"{"name":"x","private":true,"settings":{"\u0130":1,"Label":"b"}}"#,
+    ] {
+        let reply = scene.request(Method::POST, "/repos").body("application/json", body).send().await;
+        scene.assert_refused(body, &reply, 403, "argument-undeclared").await;
+    }
+    assert_eq!(scene.seen(), 0);
+}
+
+#[tokio::test]
+async fn json_of_too_many_values_is_refused() {
+    let scene = Scene::new().await;
+    let tags = |count| scene.request(Method::PUT, "/repos/x/tags").json(&json!(vec!["a"; count])).send();
+    scene.assert_refused("100,001 elements", &tags(100_001).await, 413, "json-too-large").await;
+    assert_eq!(scene.seen(), 0);
+    assert_eq!((tags(100_000).await.status.as_u16(), scene.seen()), (200, 1));
 }
 
 #[tokio::test]

@@ -31,14 +31,23 @@ fn certify(dir: &Path) -> CertificateDer<'static> {
 const TLS: &str = "data: { tls: { cert: cert.pem, key: key.pem } }";
 
 async fn start_with_tls(upstream: &TestUpstream) -> (TestGateway, CertificateDer<'static>) {
+    start_with_limits(upstream, "").await
+}
+
+/// A gateway that speaks TLS and has these limits, with its certificate.
+pub(super) async fn start_with_limits(
+    upstream: &TestUpstream,
+    limits: &str,
+) -> (TestGateway, CertificateDer<'static>) {
     let dir = folder(&[("all.cedar", PERMIT_TESTERS)]);
     let cert = certify(dir.path());
     let clock = Arc::new(SystemClock::default());
-    (TestGateway::start_in(dir, &with_app(TLS, upstream), clock).await, cert)
+    let config = with_app(&format!("{TLS}\nlimits: {{ {limits} }}"), upstream);
+    (TestGateway::start_in(dir, &config, clock).await, cert)
 }
 
 /// A handshake that trusts nothing but `cert`.
-async fn handshake(
+pub(super) async fn handshake(
     gateway: &TestGateway,
     cert: &CertificateDer<'static>,
     alpn: &[&[u8]],
