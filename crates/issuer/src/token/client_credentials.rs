@@ -1,6 +1,6 @@
 use std::collections::BTreeSet;
 
-use vestibule_model::{Agent, Jti, Timestamp};
+use vestibule_model::{Agent, Jti};
 
 use super::{Minted, TokenResponse, claims};
 use crate::{Issuer, OAuthError, Reason, form::Form};
@@ -32,8 +32,7 @@ impl Issuer {
             .keys
             .sign(&claims::of(&minted, agent, &self.config, now))
             .map_err(|error| OAuthError::broken(Reason::Internal, &error))?;
-        // From the `exp` as it is written, rounded down: who trusts a second too much sends a token that has expired.
-        let expires_in = Timestamp::from_seconds(expires_at.seconds()).since(now).as_secs();
+        let expires_in = expires_at.seconds() - now.seconds();
         Ok(TokenResponse { access_token: token.into(), expires_in, minted })
     }
 }

@@ -31,7 +31,7 @@ impl fmt::Debug for TokenRequest<'_> {
 #[derive(Debug)]
 pub struct TokenResponse {
     access_token: SecretString,
-    expires_in: u64,
+    expires_in: i64,
     /// What was minted, for the record.
     pub minted: Minted,
 }
