@@ -16,7 +16,7 @@ pub(crate) fn bench(no_micro: bool, debug: bool, arguments: &[String]) -> Result
     let gateway = build("vestibule-server", "vestibule", !debug)?;
     let bench = build("vestibule-bench", "vestibule-bench", !debug)?;
     let mut load = command(bench);
-    load.arg("run").arg("--gateway").arg(gateway).args(arguments);
+    load.arg("run").arg("--vestibule").arg(gateway).args(arguments);
     run(load)?;
     if no_micro {
         return Ok(());
