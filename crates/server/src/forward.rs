@@ -75,6 +75,11 @@ pub(crate) async fn call(
 ) -> Result<Reply, Stop> {
     let Going { opened, slot } = going;
     let Attempt { demand, outgoing, bytes_in, streamed, peer, .. } = attempt;
+    // The arguments have been decided about and recorded: while the application works, their tree is not kept.
+    let list = match demand {
+        Demand::List { kind, .. } => Some(kind),
+        Demand::Operation { .. } | Demand::Always { .. } => None,
+    };
     let Outgoing { method, path, query, headers, body, held } = outgoing;
     let forwarded = gw.clock.monotonic();
     let forward = Forward { method, path, query, headers, body };
@@ -93,17 +98,11 @@ pub(crate) async fn call(
     };
     refuse_challenge(&response)?;
     let filter = || Filter::new(gw, app, caller, peer.ip());
-    match (app.kind(), demand) {
-        (AppKind::Mcp, Demand::List { kind, .. }) => {
-            mcp_reply::filtered(filter(), kind, response, reply).await
-        }
+    match (app.kind(), list) {
+        (AppKind::Mcp, Some(kind)) => mcp_reply::filtered(filter(), kind, response, reply).await,
         // A legacy stream that is resumed replays what was sent before, lists too.
-        (AppKind::Mcp, Demand::Always { .. }) if method == Method::Get => {
-            Ok(mcp_reply::replayed(filter(), response, reply))
-        }
-        (AppKind::Mcp, Demand::Operation { .. } | Demand::Always { .. }) => {
-            Ok(mcp_reply::streamed(&filter(), response, reply))
-        }
+        (AppKind::Mcp, None) if method == Method::Get => Ok(mcp_reply::replayed(filter(), response, reply)),
+        (AppKind::Mcp, None) => Ok(mcp_reply::streamed(&filter(), response, reply)),
         (AppKind::Http, _) => {
             let headers = vestibule_outbound::response_headers(response.headers());
             Ok(Reply { headers, body: ReplyBody::Streamed(response.into_body()), ..reply })

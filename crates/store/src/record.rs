@@ -65,7 +65,7 @@ impl fmt::Display for Kind {
 }
 
 /// A record as it stands.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Record {
     /// What it is about.
     pub kind: Kind,
@@ -118,8 +118,26 @@ pub enum Op {
     },
 }
 
+impl fmt::Debug for Record {
+    /// Without the body: that of a signing key is a private key.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Record")
+            .field("kind", &self.kind)
+            .field("key", &self.key)
+            .field("version", &self.version)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Put {
+    /// Without the body, as for a record.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Put").field("kind", &self.kind).field("key", &self.key).finish_non_exhaustive()
+    }
+}
+
 /// A record to be written. Replaces all of an older one: what is not given is absent afterwards.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Put {
     /// What it is about.
     pub kind: Kind,
@@ -258,5 +276,23 @@ mod tests {
         assert!(matches!(put("k").subject(long).bounded(), Err(StoreError::TooLarge { what: "a key", .. })));
         let body = Put { body: "1".repeat(BODY_MAX_BYTES + 1), ..put("k") };
         assert!(matches!(body.bounded(), Err(StoreError::TooLarge { what: "a body", .. })));
+    }
+
+    #[test]
+    fn a_body_shows_in_no_debug_output() {
+        let put = Put::new(Kind::SigningKey, "k", &"a-private-key").unwrap();
+        let record = Record {
+            kind: put.kind,
+            key: put.key.clone(),
+            version: 1,
+            parent: None,
+            subject: None,
+            expires_at: None,
+            body: put.body.clone(),
+        };
+        let change = Change { seq: 1, kind: record.kind, key: record.key.clone(), record: Some(record) };
+        assert!(put.body.contains("a-private-key"));
+        let shown = format!("{:?} {change:?}", Op::Put(put));
+        assert!(shown.contains("SigningKey") && !shown.contains("a-private-key"), "{shown}");
     }
 }
