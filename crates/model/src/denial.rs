@@ -7,6 +7,8 @@ pub enum Answer {
     Status(u16),
     /// 401 with a challenge; the text is the RFC 6750 §3.1 error code, or none when nothing was presented.
     Challenge(Option<&'static str>),
+    /// 401 with a challenge for a proof of possession (RFC 9449 §7.1); the text is the error code.
+    Proof(&'static str),
     /// 403 with `insufficient_scope` and the scope that would do (RFC 6750 §3.1).
     StepUp,
     /// As if it did not exist: JSON-RPC -32602 on MCP, 404 on HTTP. Existence is itself a secret.
@@ -132,6 +134,19 @@ denials! {
     TokenNotYetValid, "token-not-yet-valid", Answer::Challenge(Some("invalid_token")), "the token is not yet valid";
     /// The agent is neither registered nor on an active delegation.
     AgentUnknown, "agent-unknown", Answer::Challenge(Some("invalid_token")), "the token is not valid";
+    /// A token that is bound to a key came without a proof of that key, as a bearer token; or one that has to be bound
+    /// is not: below the first agent of a chain there are no bearer tokens.
+    ProofMissing, "proof-missing", Answer::Proof("invalid_token"), "the token must come with a proof of its key";
+    /// The proof is malformed, or for another request: its method, URL, token or time is not this one's.
+    ProofInvalid, "proof-invalid", Answer::Proof("invalid_dpop_proof"), "the proof of possession is not valid";
+    /// The proof has no nonce of this gateway, or an old one.
+    ProofNonceNeeded, "proof-nonce-needed", Answer::Proof("use_dpop_nonce"), "the proof needs the nonce in `DPoP-Nonce`";
+    /// The proof has been used before.
+    ProofReplayed, "proof-replayed", Answer::Proof("invalid_dpop_proof"), "the proof of possession is not valid";
+    /// The proof is by another key than the one that the token is bound to.
+    ProofWrongKey, "proof-wrong-key", Answer::Proof("invalid_token"), "the token is not valid";
+    /// More proofs than can be remembered against replay.
+    ProofsExceeded, "proofs-exceeded", Answer::Status(503), "the gateway is at its limit for proofs of possession";
 
     // ---- containment ---------------------------------------------------------------------------------------
     /// This very token is revoked.
@@ -140,6 +155,22 @@ denials! {
     DelegationRevoked, "delegation-revoked", Answer::Challenge(Some("invalid_token")), "the token has been revoked";
     /// An agent of the chain is revoked.
     AgentRevoked, "agent-revoked", Answer::Challenge(Some("invalid_token")), "the token has been revoked";
+    /// The human for whom the agent acts is revoked.
+    UserRevoked, "user-revoked", Answer::Challenge(Some("invalid_token")), "the token has been revoked";
+    /// The session of the human at their issuer is revoked.
+    SessionRevoked, "session-revoked", Answer::Challenge(Some("invalid_token")), "the token has been revoked";
+    /// The client that obtained the human's token is revoked.
+    ClientRevoked, "client-revoked", Answer::Challenge(Some("invalid_token")), "the token has been revoked";
+    /// A key of an agent of the chain is revoked.
+    CredentialRevoked, "credential-revoked", Answer::Challenge(Some("invalid_token")), "the token has been revoked";
+    /// The application is closed by an order.
+    AppRevoked, "app-revoked", Answer::Status(403), "the application is closed";
+    /// Everything is closed by an order.
+    AllRevoked, "all-revoked", Answer::Status(403), "the gateway is closed";
+    /// A name on the path is suspended: an order that can be taken back.
+    AgentSuspended, "agent-suspended", Answer::Status(403), "suspended for now";
+    /// The call within which the agent was invoked has ended.
+    CallEnded, "call-ended", Answer::Challenge(Some("invalid_token")), "the call that this token belongs to has ended";
     /// The view of what is revoked is older than the lease allows.
     ContainmentStale, "containment-stale", Answer::Status(503), "the gateway cannot tell what is revoked";
 
@@ -154,6 +185,8 @@ denials! {
     ArgumentsNotPermitted, "arguments-not-permitted", Answer::Forbidden, "the operation is not permitted in this way";
     /// The token lacks a scope that the operation needs.
     ScopeInsufficient, "scope-insufficient", Answer::StepUp, "the token lacks a scope for this operation";
+    /// Outside of what was handed on to this agent: the `authorization_details` of its token.
+    AuthorityExceeded, "authority-exceeded", Answer::Forbidden, "the call exceeds what was delegated to this agent";
     /// An argument that the operation does not declare, or a member whose name differs from a declared one only in case.
     ArgumentUndeclared, "argument-undeclared", Answer::Forbidden, "an argument is not declared by the operation";
     /// A policy reads an argument whose value it cannot represent exactly.

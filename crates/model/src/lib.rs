@@ -6,6 +6,7 @@
 mod agent;
 mod app;
 mod attempt;
+mod authority;
 mod caller_chain;
 mod clock;
 mod delegation;
@@ -16,21 +17,24 @@ mod entropy;
 mod fault;
 mod fold;
 pub mod json;
+mod thumbprint;
 mod user;
 
 pub use agent::{Agent, AgentId, AgentState, TRUST_MAX};
 pub use app::{AppId, AppKind, Effect, Operation, OperationId, Risk};
 pub use attempt::{AttemptId, Method, TraceId};
+pub use authority::{AUTHORITY_TYPE, Argument, Authority, Constraint, Exceeded, Grant, Scalar};
 pub use caller_chain::{Actor, Chain, DEPTH_MAX};
 pub use clock::{Clock, FixedClock, Monotonic, SystemClock, Timestamp};
-pub use delegation::{Delegation, DelegationState, Jti, NodeId, WorkflowId};
+pub use delegation::{Delegation, Jti, NODE_KEYS_MAX, NodeId, Origin, PathNode, WorkflowId};
 pub use denial::{Answer, Denial};
 pub use digest::Digest;
 pub use directory::Directory;
 pub use entropy::{Entropy, OsEntropy, SeededEntropy};
 pub use fault::{Fault, FaultKind, FaultOf, Refusal, Stop};
 pub use fold::fold;
-pub use user::UserId;
+pub use thumbprint::Thumbprint;
+pub use user::{Represented, UserGrant, UserId};
 
 /// A word that does not follow its grammar. The text names the rule and never quotes more than 64 characters.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
