@@ -1,6 +1,6 @@
 """A session and a stream over many tokens: `long_session.py RUN_FOLDER SECONDS`.
 
-Beside the files that sdk.py reads, the folder has long-session.json: an agent that nobody else uses. Tokens live for
+Beside the files that gateway.py reads, the folder has long-session.json: an agent that nobody else uses. Tokens live for
 60 s. Two clients run at once, one with a session (2025-11-25, application `everything`), one with a request at a time
 (2026-07-28, application `sandbox`). Each makes a call a second, and one call that reports progress all the while.
 
@@ -15,8 +15,9 @@ import time
 import urllib.request
 from collections import Counter
 
+from gateway import QUICKSTART, RUN, url_of
 from report import check, reason
-from sdk import QUICKSTART, RUN, by_secret, connected, url_of
+from sdk import by_secret, connected
 
 SECONDS = int(sys.argv[2])
 AGENT = json.loads((RUN / "long-session.json").read_text())

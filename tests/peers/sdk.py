@@ -1,22 +1,13 @@
-"""What the checks with the official Python SDK share. The first argument of each is the run's folder."""
+"""What the checks with the official Python SDK share."""
 
-import json
-import sys
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 from mcp import Client
 from mcp.client.auth.extensions.client_credentials import ClientCredentialsOAuthProvider
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared._httpx_utils import create_mcp_http_client
 
-RUN = Path(sys.argv[1])
-QUICKSTART = json.loads((RUN / "quickstart.json").read_text().splitlines()[0])
-ISSUER = QUICKSTART["issuer"]
-
-
-def url_of(app):
-    return next(entry["url"] for entry in QUICKSTART["apps"] if entry["id"] == app)
+from gateway import ISSUER, note
 
 
 class Tokens:
@@ -32,8 +23,7 @@ class Tokens:
     async def set_tokens(self, tokens):
         self.current = tokens
         self.count += 1
-        with (RUN / "tokens").open("a") as file:
-            file.write(tokens.access_token + "\n")
+        note(tokens.access_token)
 
     async def get_client_info(self):
         return None

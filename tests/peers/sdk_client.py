@@ -33,8 +33,9 @@ from urllib.parse import urlsplit
 import httpx2
 from mcp.client.auth.extensions.client_credentials import PrivateKeyJWTOAuthProvider, SignedJWTParameters
 
+from gateway import ISSUER, QUICKSTART, RUN, url_of
 from report import check, reason
-from sdk import ISSUER, QUICKSTART, RUN, Tokens, by_secret, connected, url_of
+from sdk import Tokens, by_secret, connected
 
 URL = url_of("everything")
 

@@ -1,34 +1,31 @@
 use std::{
-    collections::HashMap,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError, Weak,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Weak},
     time::Duration,
 };
 
-use arc_swap::{ArcSwap, ArcSwapOption};
-use vestibule_model::{Clock, Denial};
+use arc_swap::ArcSwapOption;
+use vestibule_model::{AttemptId, Clock, Denial};
 use vestibule_store::{Change, Follower, Kind, Record, Store, StoreError, Subscriber};
 
 use crate::{
-    Cut, DenyEntry, DenyKey, Order, Passage, Path, Report,
-    deny_set::DenySet,
-    in_flight::{Index, Tally},
-    ledger, reach,
+    Cut, DenyEntry, DenyKey, Order, OrderError, Passage, Path, Report,
+    entry::Fact,
+    ledger::{self, Outcome, Standing},
+    protocol::Gate,
+    reach,
+    report::Cuts,
 };
 
-/// What is revoked, and what is under way. See the crate's page for the order in which the two are touched.
+/// What was cut has this long to leave by itself: its task must be woken and drop what it holds. Then its wire goes.
+const SETTLE_MAX: Duration = Duration::from_secs(1);
+
+/// What is denied, and what is under way. See the crate's page for the order in which the two are touched.
 #[derive(Debug)]
 pub struct Containment {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
-    denied: ArcSwap<DenySet>,
-    version: AtomicU64,
-    in_flight: Arc<Index>,
+    gate: Gate,
     lease: ArcSwapOption<Lease>,
-    /// Held by whoever swaps the snapshot, until its walk has ended.
-    writing: Mutex<()>,
 }
 
 /// Whose word is taken for how old the snapshot is.
@@ -44,15 +41,8 @@ impl Containment {
     /// [`attach`](Self::attach) that.
     #[must_use]
     pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Arc<Self> {
-        Arc::new(Self {
-            store,
-            clock,
-            denied: ArcSwap::default(),
-            version: AtomicU64::new(0),
-            in_flight: Arc::new(Index::new()),
-            lease: ArcSwapOption::empty(),
-            writing: Mutex::default(),
-        })
+        let gate = Gate::new(Arc::clone(&clock));
+        Arc::new(Self { store, clock, gate, lease: ArcSwapOption::empty() })
     }
 
     /// From now on admits, as long as what `follower` has applied is at most `lease` old. A follower that is gone
@@ -61,29 +51,34 @@ impl Containment {
         self.lease.store(Some(Arc::new(Lease { follower: Arc::downgrade(follower), age_max: lease })));
     }
 
-    /// Lets an attempt in, to be cut as soon as a name on its path is revoked.
+    /// Lets an attempt in, to be cut as soon as a name on its path is revoked or suspended, or a call within which it
+    /// is made has ended.
     ///
     /// # Errors
-    /// [`Denial::ContainmentStale`] when this gateway cannot tell what is revoked, else the denial of the first name on
-    /// the path that is: token, then nodes, then agents.
-    pub fn admit(&self, path: &Path<'_>) -> Result<Passage, Denial> {
+    /// [`Denial::ContainmentStale`] when this gateway cannot tell what is revoked. [`Denial::CallEnded`] when a call
+    /// within which it is made is not under way. Else the denial of the first name on the path that is revoked (token,
+    /// nodes, agents, keys, user, session, client, application, everything), or if none is, of the first that is
+    /// suspended. [`Denial::AgentUnknown`] when nobody makes the attempt.
+    pub fn admit(&self, path: &Path<'_>, attempt: AttemptId) -> Result<Passage, Denial> {
         self.is_current()?;
-        // INVARIANT: register, then check. The other way round, a revocation between the two would swap the snapshot
-        // after our check and walk the index before our registration: admitted, and never cut.
-        let flight = self.in_flight.enter(path.keys(), path.issued_at);
-        let passage = Passage::new(Arc::clone(&self.in_flight), Arc::clone(&flight));
-        // Refused, the passage is dropped and leaves the index again.
-        self.denied.load().check(flight.keys(), path.issued_at)?;
-        Ok(passage)
+        self.gate.admit(path, attempt)
     }
 
-    /// Whether it would be let in now. For what is not under way afterwards, such as minting a token.
+    /// Whether a token may be minted for it now: for what presents itself with this path and is not under way
+    /// afterwards. Minds what is superseded too, unless it is the name of an ancestor: whose key was rotated asks with
+    /// the new one, and its descendants go on.
     ///
     /// # Errors
     /// As [`admit`](Self::admit).
     pub fn check(&self, path: &Path<'_>) -> Result<(), Denial> {
         self.is_current()?;
-        self.denied.load().check(&path.keys(), path.issued_at)
+        self.gate.check(path)
+    }
+
+    /// Whether that attempt is under way here: admitted, not cut, not ended.
+    #[must_use]
+    pub fn is_under_way(&self, call: AttemptId) -> bool {
+        self.gate.is_under_way(call)
     }
 
     fn is_current(&self) -> Result<(), Denial> {
@@ -94,103 +89,100 @@ impl Containment {
         if is_current { Ok(()) } else { Err(Denial::ContainmentStale) }
     }
 
-    /// Changes whenever what is revoked does. Read it, then check: while it stays the same, so does the answer, but
-    /// for staleness.
+    /// Changes whenever what is denied does. Read it, then check: while it stays the same, what was let in would be let
+    /// in again, but for staleness and calls that end. What was refused need not be refused again: an order may expire.
     #[must_use]
     pub fn version(&self) -> u64 {
-        self.version.load(Ordering::Acquire)
+        self.gate.version()
     }
 
-    /// What is revoked, in the order of kind and id.
+    /// The orders in force, in the order of kind and id. A name that is revoked until a cutoff and suspended beyond it
+    /// has two.
     #[must_use]
     pub fn list(&self) -> Vec<DenyEntry> {
-        let now = self.clock.now();
-        let mut entries: Vec<_> =
-            self.denied.load().iter().filter(|entry| !entry.has_expired(now)).cloned().collect();
-        entries.sort_by(|a, b| a.key.cmp(&b.key));
-        entries
+        self.gate.list()
     }
 
-    /// Revokes. When it returns, the order survives a restart and nothing admitted here under that name is uncut.
-    /// Repeating it is no error and changes nothing; a later cutoff, or none, widens what stands.
+    /// Revokes or suspends. When it returns, the order survives a restart, nothing admitted here under that name is
+    /// uncut, and nothing that was cut will be written any more: it waits for what was cut to leave, at most a second,
+    /// and severs the wires of what has not.
+    ///
+    /// Repeating it is no error and changes nothing. What stands is only ever made severer: of two cutoffs the later
+    /// holds or none, of two ends the later or none, of two reasons the one that cascades. What is revoked is not
+    /// suspended: the report then tells of the revocation. What is suspended can be revoked.
     ///
     /// # Errors
-    /// When the store fails. The order may then be in force all the same: repeat it.
-    pub async fn revoke(&self, order: Order) -> Result<Report, StoreError> {
-        let (entry, tally) =
-            if order.dry_run { self.rehearse(&order).await? } else { self.enforce(&order).await? };
-        let nodes = reach::nodes(self.store.as_ref(), &order.key).await?;
+    /// [`OrderError::Expired`], and [`OrderError::Store`].
+    pub async fn order(&self, order: Order) -> Result<Report, OrderError> {
+        let wanted = DenyEntry::new(&order, self.clock.now());
+        if wanted.has_expired(self.clock.now()) {
+            return Err(OrderError::Expired);
+        }
+        let (entry, cuts) =
+            if order.dry_run { self.rehearse(&wanted).await? } else { self.enforce(&wanted).await? };
+        let acknowledged_at = self.clock.now();
+        let nodes = reach::nodes(self.store.as_ref(), &entry).await?;
         Ok(Report {
             kind: entry.key.kind(),
-            id: entry.key.id().to_owned(),
+            id: entry.key.id().into_owned(),
             version: entry.version,
+            state: entry.state,
             reason: entry.reason,
-            cut: Cut { attempts: tally.attempts, streams: tally.streams, nodes },
-            completed: tally.completed,
-            acknowledged_at: self.clock.now(),
+            cutoff: entry.cutoff,
+            cut: Cut { attempts: cuts.attempts, streams: cuts.streams, nodes },
+            completed: cuts.completed,
+            attempts: cuts.list,
+            acknowledged_at,
         })
     }
 
-    async fn enforce(&self, order: &Order) -> Result<(DenyEntry, Tally), StoreError> {
-        let wanted = DenyEntry::new(order, self.clock.now());
-        let entry = ledger::record(self.store.as_ref(), &wanted).await?;
-        self.publish(vec![entry.clone()]);
+    async fn enforce(&self, wanted: &DenyEntry) -> Result<(DenyEntry, Cuts), StoreError> {
+        let (_, turn) = self.gate.suspension(&wanted.key);
+        let entry = ledger::record(self.store.as_ref(), wanted, turn).await?;
+        self.gate.publish(vec![Fact::Denies(entry.clone())]);
+        self.settle().await;
         // Not what this call cut: our follower may have published the order before us.
-        let tally = self.denied.load().tally(&entry.key);
-        Ok((entry, tally))
+        let cuts = self.gate.cuts(entry.state, &entry.key);
+        Ok((entry, cuts))
     }
 
-    async fn rehearse(&self, order: &Order) -> Result<(DenyEntry, Tally), StoreError> {
-        let wanted = DenyEntry::new(order, self.clock.now());
-        let entry = match ledger::standing(self.store.as_ref(), &order.key).await? {
-            Some(standing) if standing.covers(wanted.cutoff) => standing,
-            Some(standing) => DenyEntry { version: standing.version, ..wanted },
-            None => wanted,
-        };
-        let tally = self.in_flight.count(&entry);
-        Ok((entry, tally))
-    }
-
-    /// Brings entries into force: swaps the snapshot, then walks the index.
-    fn publish(&self, entries: Vec<DenyEntry>) {
-        let _turn = self.turn();
-        let standing = self.denied.load();
-        let news: Vec<_> = entries.into_iter().filter_map(|entry| standing.news(entry)).collect();
-        if news.is_empty() {
+    /// Waits for all that was cut, by whomever.
+    async fn settle(&self) {
+        let unsettled = self.gate.unsettled();
+        if unsettled.is_empty() {
             return;
         }
-        // INVARIANT: swap, then walk. See `admit`.
-        self.swap(standing.with(&news, self.clock.now()));
-        for held in news {
-            let before = standing.tally(&held.entry.key);
-            let now = self.in_flight.cut(&held.entry);
-            held.tally.get_or_init(|| before.plus(now));
+        if tokio::time::timeout(SETTLE_MAX, self.gate.settled(&unsettled)).await.is_err() {
+            let attempts = self.gate.sever(&unsettled);
+            tracing::warn!(
+                attempts,
+                "attempts that were cut did not end in time; their connections were severed"
+            );
         }
     }
 
-    fn retract(&self, key: &DenyKey) {
-        let _turn = self.turn();
-        let standing = self.denied.load();
-        if standing.get(key).is_some() {
-            self.swap(standing.without(key));
-        }
+    async fn rehearse(&self, wanted: &DenyEntry) -> Result<(DenyEntry, Cuts), StoreError> {
+        let (_, turn) = self.gate.suspension(&wanted.key);
+        let entry = match Standing::read(self.store.as_ref(), &wanted.key).await?.with(wanted, turn) {
+            Outcome::Stands(entry) => entry,
+            Outcome::Writes(entry, version) => DenyEntry { version: version.unwrap_or(0), ..entry },
+        };
+        let cuts = self.gate.count(entry.clone());
+        Ok((entry, cuts))
     }
 
-    fn swap(&self, set: DenySet) {
-        self.denied.store(Arc::new(set));
-        self.version.fetch_add(1, Ordering::Release);
-    }
-
-    fn turn(&self) -> MutexGuard<'_, ()> {
-        self.writing.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// What is in force here and not covered by what the store has.
-    fn unknown_to(&self, stored: &[DenyEntry]) -> Vec<DenyEntry> {
-        let stored: HashMap<_, _> = stored.iter().map(|entry| (&entry.key, entry)).collect();
-        let is_lost =
-            |entry: &DenyEntry| stored.get(&entry.key).is_none_or(|stored| !stored.covers(entry.cutoff));
-        self.list().into_iter().filter(is_lost).collect()
+    /// Takes a suspension back, and gives it as it was. What it cut stays cut; what comes now is let in again, here when
+    /// this returns, at other gateways as soon as they have followed.
+    ///
+    /// # Errors
+    /// [`OrderError::NotSuspended`]; [`OrderError::Revoked`] when a revocation denies all that the suspension does;
+    /// [`OrderError::Store`].
+    pub async fn resume(&self, key: &DenyKey, by: &str) -> Result<DenyEntry, OrderError> {
+        let known = self.gate.suspension(key);
+        let (lifted, resumed) =
+            ledger::resume(self.store.as_ref(), key, known, (by, self.clock.now())).await?;
+        self.gate.publish(vec![resumed]);
+        Ok(lifted)
     }
 }
 
@@ -201,11 +193,11 @@ impl Subscriber for Containment {
     }
 
     /// A union, never a replacement. A database that was restored from a backup, or a standby that took over, has lost
-    /// the newest revocations: whoever was revoked last would be let in again.
+    /// the newest orders: whoever was revoked last would be let in again, and whoever was resumed last be suspended.
     fn reset(&self, records: Vec<Record>) -> Result<(), StoreError> {
-        let stored: Vec<_> = records.iter().map(DenyEntry::from_record).collect::<Result<_, _>>()?;
-        let lost = self.unknown_to(&stored);
-        self.publish(stored);
+        let stored: Vec<_> = records.iter().map(Fact::from_record).collect::<Result<_, _>>()?;
+        let lost = self.gate.unknown_to(&stored);
+        self.gate.publish(stored);
         if !lost.is_empty() {
             tokio::spawn(write_back(Arc::clone(&self.store), lost));
         }
@@ -213,23 +205,53 @@ impl Subscriber for Containment {
     }
 
     fn apply(&self, change: &Change) -> Result<(), StoreError> {
-        match &change.record {
-            Some(record) => self.publish(vec![DenyEntry::from_record(record)?]),
-            // What is no name never came into force.
-            None => DenyKey::parse(&change.key).map_or((), |key| self.retract(&key)),
+        // A record that is gone takes nothing back: it has expired, which is known here, or somebody has deleted it, and
+        // only a suspension ends by an order. Nor could it be told from one that was written anew since.
+        if let Some(record) = &change.record {
+            self.gate.publish(vec![Fact::from_record(record)?]);
         }
         Ok(())
     }
 }
 
 /// What the store has lost, it is told again. In memory it holds in any case.
-async fn write_back(store: Arc<dyn Store>, lost: Vec<DenyEntry>) {
-    for entry in lost {
-        match ledger::record(store.as_ref(), &entry).await {
-            Ok(_) => tracing::warn!(key = %entry.key, "the store had lost a revocation; it was written back"),
+async fn write_back(store: Arc<dyn Store>, lost: Vec<Fact>) {
+    for fact in lost {
+        let key = &fact.entry().key;
+        match ledger::restore(store.as_ref(), &fact).await {
+            Ok(()) => tracing::warn!(%key, "the store had lost an order; it was written back"),
             Err(error) => {
-                tracing::error!(key = %entry.key, %error, "the store has lost a revocation and does not take it back");
+                tracing::error!(%key, %error, "the store has lost an order and does not take it back")
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use vestibule_model::{Actor, AgentId, FixedClock, Timestamp};
+
+    use super::*;
+
+    #[test]
+    fn of_what_has_left_nothing_stays() {
+        let now = Timestamp::from_seconds(1_800_000_000);
+        let gate = Gate::new(Arc::new(FixedClock::at(now)));
+        let agents = [Actor { issuer: "https://us".into(), agent: AgentId::new("a").unwrap() }];
+        let path = Path {
+            jti: None,
+            issued_at: now,
+            agents: &agents,
+            nodes: &[],
+            user: None,
+            app: None,
+            calls: &[],
+        };
+        let attempt = |n: u32| AttemptId::parse(&format!("{n:032x}")).unwrap();
+        // Two of each attempt: the caller's mistake leaves nothing behind either.
+        let passages: Vec<_> = (0..1000).map(|n| gate.admit(&path, attempt(n / 2)).unwrap()).collect();
+        assert!(!gate.is_idle());
+        drop(passages);
+        assert!(gate.is_idle());
     }
 }

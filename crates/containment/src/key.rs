@@ -1,7 +1,11 @@
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 use serde::{Deserialize, Serialize, Serializer, ser::SerializeStruct};
-use vestibule_model::{Actor, AgentId, Denial, Jti, Malformed, NodeId, Timestamp};
+use vestibule_model::{AgentId, AppId, Denial, Jti, Malformed, NodeId, Thumbprint, UserId};
+
+/// The longest `{issuer}#{name}` that can be revoked by name, in bytes. As for an agent's id: it must fit into a key
+/// of the store.
+const FOREIGN_MAX_BYTES: usize = 2048;
 
 /// What kind of name is revoked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -13,19 +17,47 @@ pub enum KeyKind {
     Agent,
     /// A node of the delegation tree, and with it everything below.
     Delegation,
+    /// A human, as `{issuer}#{subject}`.
+    User,
+    /// A session of a human at their issuer, as `{issuer}#{sid}`.
+    Session,
+    /// A client of an outside issuer that obtained the user's token, as `{issuer}#{client}`.
+    Client,
+    /// A key of an agent, by its thumbprint (`jkt`).
+    Credential,
+    /// An application.
+    App,
+    /// Everything, as `*`.
+    All,
 }
 
 impl KeyKind {
     /// All of them.
-    pub const ALL: &'static [Self] = &[Self::Token, Self::Agent, Self::Delegation];
+    pub const ALL: &'static [Self] = &[
+        Self::Token,
+        Self::Agent,
+        Self::Delegation,
+        Self::User,
+        Self::Session,
+        Self::Client,
+        Self::Credential,
+        Self::App,
+        Self::All,
+    ];
 
-    /// Its text: `token`, `agent` or `delegation`.
+    /// Its kebab-case text.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Token => "token",
             Self::Agent => "agent",
             Self::Delegation => "delegation",
+            Self::User => "user",
+            Self::Session => "session",
+            Self::Client => "client",
+            Self::Credential => "credential",
+            Self::App => "app",
+            Self::All => "all",
         }
     }
 
@@ -33,6 +65,21 @@ impl KeyKind {
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|kind| kind.as_str() == text)
+    }
+
+    /// Whether its names end by themselves: nobody can bear one a day after it was last given out, see
+    /// [`Order::expires_at`](crate::Order::expires_at).
+    pub(crate) fn is_short_lived(self) -> bool {
+        match self {
+            Self::Token | Self::Delegation => true,
+            Self::Agent
+            | Self::User
+            | Self::Session
+            | Self::Client
+            | Self::Credential
+            | Self::App
+            | Self::All => false,
+        }
     }
 }
 
@@ -42,9 +89,24 @@ impl fmt::Display for KeyKind {
     }
 }
 
+/// A name that an outside issuer gave. The same name at two issuers is two names.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Foreign {
+    /// The issuer.
+    pub issuer: String,
+    /// What it names.
+    pub name: String,
+}
+
+/// `{issuer}#{name}`: an issuer has no fragment (RFC 8414 §2), so `#` separates without doubt.
+impl fmt::Display for Foreign {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}#{}", self.issuer, self.name)
+    }
+}
+
 /// A name that can be revoked. Tokens and delegations are of our own issuer; an agent of that id is meant whichever
-/// issuer named it, so an outside agent that borrows a revoked name is refused too. Shown as `{kind}/{id}`, which is
-/// also the key of its record.
+/// issuer named it, so an outside agent that borrows a revoked name is refused too. Shown as `{kind}/{id}`.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum DenyKey {
     /// One token.
@@ -53,6 +115,18 @@ pub enum DenyKey {
     Agent(AgentId),
     /// A node of the delegation tree.
     Delegation(NodeId),
+    /// A human.
+    User(UserId),
+    /// A session of a human at their issuer.
+    Session(Foreign),
+    /// The client that obtained the user's token.
+    Client(Foreign),
+    /// A key of an agent of the chain.
+    Credential(Thumbprint),
+    /// An application.
+    App(AppId),
+    /// Everything.
+    All,
 }
 
 impl DenyKey {
@@ -66,10 +140,20 @@ impl DenyKey {
             KeyKind::Token => Self::Token(Jti::parse(id)?),
             KeyKind::Agent => Self::Agent(AgentId::new(id)?),
             KeyKind::Delegation => Self::Delegation(NodeId::parse(id)?),
+            KeyKind::User => {
+                let Foreign { issuer, name } = foreign(id)?;
+                Self::User(UserId { issuer, subject: name })
+            }
+            KeyKind::Session => Self::Session(foreign(id)?),
+            KeyKind::Client => Self::Client(foreign(id)?),
+            KeyKind::Credential => Self::Credential(Thumbprint::parse(id)?),
+            KeyKind::App => Self::App(AppId::new(id)?),
+            KeyKind::All if id == "*" => Self::All,
+            KeyKind::All => return Err(Malformed { what: "id of everything", rule: "must be `*`" }),
         })
     }
 
-    /// From `{kind}/{id}`. An agent's id may hold slashes of its own.
+    /// From `{kind}/{id}`. An id may hold slashes of its own.
     pub(crate) fn parse(text: &str) -> Result<Self, Malformed> {
         let malformed = Malformed { what: "deny key", rule: "must be a kind, a slash and an id" };
         let (kind, id) = text.split_once('/').ok_or_else(|| malformed.clone())?;
@@ -83,27 +167,59 @@ impl DenyKey {
             Self::Token(_) => KeyKind::Token,
             Self::Agent(_) => KeyKind::Agent,
             Self::Delegation(_) => KeyKind::Delegation,
+            Self::User(_) => KeyKind::User,
+            Self::Session(_) => KeyKind::Session,
+            Self::Client(_) => KeyKind::Client,
+            Self::Credential(_) => KeyKind::Credential,
+            Self::App(_) => KeyKind::App,
+            Self::All => KeyKind::All,
         }
     }
 
     /// Its id, without the kind.
     #[must_use]
-    pub fn id(&self) -> &str {
+    pub fn id(&self) -> Cow<'_, str> {
         match self {
-            Self::Token(jti) => jti.as_str(),
-            Self::Agent(agent) => agent.as_str(),
-            Self::Delegation(node) => node.as_str(),
+            Self::Token(jti) => jti.as_str().into(),
+            Self::Agent(agent) => agent.as_str().into(),
+            Self::Delegation(node) => node.as_str().into(),
+            Self::User(user) => user.to_string().into(),
+            Self::Session(foreign) | Self::Client(foreign) => foreign.to_string().into(),
+            Self::Credential(key) => key.to_string().into(),
+            Self::App(app) => app.as_str().into(),
+            Self::All => "*".into(),
         }
     }
 
-    /// How a request is refused that has this name on its path.
+    /// How a request is refused that has this name on its path, when it is revoked.
     pub(crate) fn denial(&self) -> Denial {
         match self {
             Self::Token(_) => Denial::TokenRevoked,
             Self::Agent(_) => Denial::AgentRevoked,
             Self::Delegation(_) => Denial::DelegationRevoked,
+            Self::User(_) => Denial::UserRevoked,
+            Self::Session(_) => Denial::SessionRevoked,
+            Self::Client(_) => Denial::ClientRevoked,
+            Self::Credential(_) => Denial::CredentialRevoked,
+            Self::App(_) => Denial::AppRevoked,
+            Self::All => Denial::AllRevoked,
         }
     }
+}
+
+fn foreign(id: &str) -> Result<Foreign, Malformed> {
+    let fault = |rule| Malformed { what: "name at an issuer", rule };
+    if id.len() > FOREIGN_MAX_BYTES {
+        return Err(fault("must have at most 2048 bytes"));
+    }
+    let (issuer, name) = id.split_once('#').ok_or(fault("must be an issuer, `#` and a name"))?;
+    if issuer.is_empty() || !issuer.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(fault("must begin with an issuer of visible ASCII characters"));
+    }
+    if name.is_empty() || name.chars().any(char::is_control) {
+        return Err(fault("must end with a name without control characters"));
+    }
+    Ok(Foreign { issuer: issuer.to_owned(), name: name.to_owned() })
 }
 
 impl fmt::Display for DenyKey {
@@ -122,32 +238,8 @@ impl Serialize for DenyKey {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut fields = serializer.serialize_struct("DenyKey", 2)?;
         fields.serialize_field("kind", &self.kind())?;
-        fields.serialize_field("id", self.id())?;
+        fields.serialize_field("id", &self.id())?;
         fields.end()
-    }
-}
-
-/// Everything about a request that can be revoked.
-#[derive(Debug, Clone, Copy)]
-pub struct Path<'a> {
-    /// The token; none before one is minted.
-    pub jti: Option<&'a Jti>,
-    /// When the token was issued, for cutoffs. A token says it in whole seconds, rounded down: a cutoff within that
-    /// second kills it.
-    pub issued_at: Timestamp,
-    /// The chain, root first.
-    pub agents: &'a [Actor],
-    /// The delegation nodes, root first.
-    pub nodes: &'a [NodeId],
-}
-
-impl Path<'_> {
-    /// Its names in the order in which they are checked: token, nodes, agents.
-    pub(crate) fn keys(&self) -> Vec<DenyKey> {
-        let token = self.jti.cloned().map(DenyKey::Token);
-        let nodes = self.nodes.iter().cloned().map(DenyKey::Delegation);
-        let agents = self.agents.iter().map(|actor| DenyKey::Agent(actor.agent.clone()));
-        token.into_iter().chain(nodes).chain(agents).collect()
     }
 }
 
@@ -155,20 +247,66 @@ impl Path<'_> {
 mod tests {
     use super::*;
 
+    const HEX: &str = "0123456789abcdef0123456789abcdef";
+    const JKT: &str = "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs";
+
     #[test]
     fn a_key_is_found_by_what_it_prints() {
-        let hex = "0123456789abcdef0123456789abcdef";
-        for text in [format!("token/{hex}"), format!("delegation/{hex}"), "agent/spiffe://d/a/b".to_owned()] {
-            assert_eq!(DenyKey::parse(&text).unwrap().to_string(), text);
+        for text in [
+            &format!("token/{HEX}"),
+            &format!("delegation/{HEX}"),
+            &format!("credential/{JKT}"),
+            "agent/spiffe://d/a/b",
+            "user/https://idp.example/a#al/ic#e é",
+            "session/https://idp.example#s-1",
+            "client/https://idp.example#c",
+            "app/github",
+            "all/*",
+        ] {
+            let key = DenyKey::parse(text).unwrap();
+            assert_eq!(key.to_string(), text);
+            assert_eq!(DenyKey::new(key.kind(), &key.id()).unwrap(), key);
         }
     }
 
     #[test]
+    fn a_users_key_is_what_a_user_prints() {
+        let user = UserId { issuer: "https://idp.example".to_owned(), subject: "alice".to_owned() };
+        assert_eq!(DenyKey::new(KeyKind::User, &user.to_string()).unwrap(), DenyKey::User(user));
+    }
+
+    #[test]
     fn a_name_that_could_never_match_is_no_key() {
-        for text in
-            ["agent", "agent/", "user/alice", "token/short", "delegation/x", "Agent/a", "agent/a b", "/a"]
-        {
+        let long = format!("user/https://idp#{}", "a".repeat(FOREIGN_MAX_BYTES));
+        for text in [
+            "agent",
+            "agent/",
+            "user/alice",
+            "user/#alice",
+            "user/https://idp#",
+            "user/https://i dp#alice",
+            "session/https://idp#a\nb",
+            &long,
+            "token/short",
+            "delegation/x",
+            "credential/abc",
+            "app/GitHub",
+            "all/",
+            "all/all",
+            "trust-domain/d",
+            "Agent/a",
+            "agent/a b",
+            "/a",
+        ] {
             assert!(DenyKey::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn every_kind_is_found_by_its_text() {
+        for kind in KeyKind::ALL {
+            assert_eq!(KeyKind::parse(kind.as_str()), Some(*kind));
+            assert_eq!(serde_json::to_value(kind).unwrap(), kind.as_str());
         }
     }
 }

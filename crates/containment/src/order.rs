@@ -1,7 +1,8 @@
 use serde::{Deserialize, Serialize};
 use vestibule_model::Timestamp;
+use vestibule_store::StoreError;
 
-use crate::{DenyKey, KeyKind};
+use crate::DenyKey;
 
 /// Why something is revoked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -13,56 +14,68 @@ pub enum Reason {
     KeyCompromise,
     /// It did what it must not.
     PolicyViolation,
-    /// Something newer takes its place. On an agent or a delegation it acts like every other reason: on all whose path
-    /// names it.
+    /// Something newer takes its place, as when a key is rotated. Cuts nothing and refuses no request: what was handed
+    /// out under the name runs on until it ends by itself. Only no more is minted for whoever presents the name.
     Superseded,
     /// Not said.
     Unspecified,
 }
 
-/// An order to revoke.
+impl Reason {
+    /// Whether it reaches all whose path has the name, and what is under way.
+    #[must_use]
+    pub fn cascades(self) -> bool {
+        match self {
+            Self::Compromise | Self::KeyCompromise | Self::PolicyViolation | Self::Unspecified => true,
+            Self::Superseded => false,
+        }
+    }
+}
+
+/// What an order makes of a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum State {
+    /// For good.
+    Revoked,
+    /// Until it is resumed.
+    Suspended,
+}
+
+/// An order to revoke or to suspend.
 #[derive(Debug, Clone)]
 pub struct Order {
     /// What.
     pub key: DenyKey,
+    /// Whether for good.
+    pub state: State,
     /// Why.
     pub reason: Reason,
-    /// Only what was issued at or before this moment is dead; none: everything is, for good.
+    /// Only what came to be at or before this moment is dead: the token by its time, a node with its agent and keys by
+    /// when the node was made, everything else by when the root was. None: everything is.
     pub cutoff: Option<Timestamp>,
+    /// When the order ends by itself. None: never; for a token or a delegation, 25 hours from now, for none lives
+    /// longer than 24.
+    pub expires_at: Option<Timestamp>,
     /// Who gave the order.
     pub by: String,
     /// Only tell what it would do.
     pub dry_run: bool,
 }
 
-/// What the revocation in force has cut on this gateway since it started, whoever gave the order: repeated, an order
-/// tells the same again. With `dry_run`: what would be cut beyond that.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Report {
-    /// Kind of what was revoked.
-    pub kind: KeyKind,
-    /// Its id.
-    pub id: String,
-    /// Version of the revocation in force, which counts the times it was widened. 0 in a dry run when there is none.
-    pub version: u64,
-    /// Reason of the revocation in force.
-    pub reason: Reason,
-    /// What was cut.
-    pub cut: Cut,
-    /// Attempts that had been completed but had not left the index: their replies are out, and deserve a look.
-    /// Attempts that had left it are in the record only.
-    pub completed: u64,
-    /// When nothing admitted under the name was left uncut.
-    pub acknowledged_at: Timestamp,
-}
-
-/// How much was cut.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct Cut {
-    /// Attempts in flight, streams among them, and those that were at the door at that very moment and are refused.
-    pub attempts: u64,
-    /// Those of them whose reply was streaming.
-    pub streams: u64,
-    /// Delegation nodes that are dead: those of the agent, or the node and all below it. At most 10,000 are counted.
-    pub nodes: u64,
+/// Why an order was not carried out.
+#[derive(Debug, thiserror::Error)]
+pub enum OrderError {
+    /// The store failed. The order may be in force all the same: repeat it.
+    #[error("the order could not be recorded")]
+    Store(#[from] StoreError),
+    /// It would have ended before it began.
+    #[error("its end has passed")]
+    Expired,
+    /// There is nothing to resume.
+    #[error("it is not suspended")]
+    NotSuspended,
+    /// What is revoked does not come back.
+    #[error("it is revoked, and a revocation cannot be taken back")]
+    Revoked,
 }

@@ -9,8 +9,8 @@ use vestibule_evidence::{
     ChainLink, Decision, Durations, Evidence, EvidenceConfig, LogKey, Mode, Outcome, Record, RecordKind,
 };
 use vestibule_model::{
-    AgentId, AppId, AttemptId, Clock, Digest, Jti, NodeId, SeededEntropy, SystemClock, TraceId, UserId,
-    WorkflowId,
+    AgentId, AppId, AttemptId, Clock, Digest, Jti, NodeId, SeededEntropy, SystemClock, Thumbprint, TraceId,
+    UserId, WorkflowId,
 };
 
 #[global_allocator]
@@ -62,6 +62,7 @@ impl Bench {
             chain: vec![link("planner"), link("ticket-worker")],
             workflow: Some(WorkflowId::random(entropy)),
             token: Some(Jti::random(entropy)),
+            key: Some(Thumbprint::from_bytes([1; 32])),
             scopes: vec!["tickets:read".to_owned(), "tickets:write".to_owned()],
             args_digest: Some(Digest::of(b"{}")),
             decision: Decision::Permit,

@@ -159,6 +159,12 @@ impl EvidenceError {
     }
 }
 
+/// An error with its sources, for a log.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let sources = std::iter::successors(error.source(), |error| error.source());
+    sources.fold(error.to_string(), |text, source| format!("{text}: {source}"))
+}
+
 /// What a caller gets when the record cannot be written.
 pub(crate) fn unavailable(cause: impl fmt::Display) -> Fault {
     Fault::new(FaultKind::EvidenceUnavailable, cause)

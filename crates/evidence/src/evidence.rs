@@ -12,9 +12,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, broadcast, o
 use vestibule_model::{Clock, Entropy, Fault, Timestamp};
 
 use crate::{
-    Attempt, Entry, EvidenceError, LogKey, PublicKey, Record,
-    error::unavailable,
-    recovery,
+    Attempt, Entry, EvidenceError, LogKey, PublicKey, Record, Trace, TraceBounds, TraceOf,
+    error::{chain, unavailable},
+    recovery, trace_in,
     writer::{Message, Writer},
 };
 
@@ -58,6 +58,7 @@ pub struct Evidence(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
+    folder: PathBuf,
     public: PublicKey,
     mode: Mode,
     clock: Arc<dyn Clock>,
@@ -96,7 +97,8 @@ impl Evidence {
             .thread()
             .clone();
         let live = broadcast::Sender::new(LIVE_MAX);
-        Ok(Self(Arc::new(Inner { public, mode: config.mode, clock, sender, writer, places, acts, live })))
+        let EvidenceConfig { folder, mode, .. } = config;
+        Ok(Self(Arc::new(Inner { folder, public, mode, clock, sender, writer, places, acts, live })))
     }
 
     /// The key that checks what this log signs.
@@ -132,6 +134,18 @@ impl Evidence {
         let (flushed, wait) = oneshot::channel();
         self.send(Message::Flush(flushed))?;
         Self::wait(Some(wait)).await
+    }
+
+    /// Rebuilds what came of an attempt or a workflow, and who asked for it, from everything that was submitted before.
+    /// Reads the whole log up to three times, on a thread of its own.
+    ///
+    /// # Errors
+    /// When the writer has failed, or a segment cannot be read or holds a line that is no entry.
+    pub async fn trace(&self, of: TraceOf, bounds: TraceBounds) -> Result<Trace, Fault> {
+        self.flush().await?;
+        let folder = self.0.folder.clone();
+        let traced = tokio::task::spawn_blocking(move || trace_in(&folder, of, bounds));
+        traced.await.map_err(unavailable)?.map_err(|error| unavailable(chain(&error)))
     }
 
     /// Ends the log in order: writes what is queued, marks the stop, signs. From now on every attempt is refused; let

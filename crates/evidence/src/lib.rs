@@ -16,6 +16,7 @@
 
 mod attempt;
 mod checkpoint;
+mod delegation;
 mod entry;
 mod error;
 mod event;
@@ -24,24 +25,29 @@ mod files;
 mod key;
 mod log;
 mod ocsf;
+mod outcome;
 mod record;
 mod recovery;
 mod replay;
 mod search;
 mod segments;
 mod tiles;
+mod trace;
 mod tree;
 mod verify;
 mod writer;
 
 pub use attempt::{Attempt, Gap, State};
+pub use delegation::{ChainLink, DelegationFact};
 pub use entry::{Entry, Opened};
 pub use error::{EvidenceError, FileError, Place, VerifyError};
 pub use evidence::{Evidence, EvidenceConfig, Mode};
 pub use key::{LogKey, PublicKey};
-pub use record::{
-    ARGUMENTS_MAX_BYTES, ChainLink, Decision, Durations, LIST_MAX, Outcome, Record, RecordKind,
-    TEXT_MAX_BYTES,
-};
+pub use outcome::{Cancelled, Decision, Outcome};
+pub use record::{ARGUMENTS_MAX_BYTES, Durations, LIST_MAX, Record, RecordKind, TEXT_MAX_BYTES};
 pub use search::{Filter, get, newest, search};
+pub use trace::{
+    TRACE_ACTS_MAX, TRACE_ATTEMPTS_MAX, Trace, TraceAct, TraceBounds, TraceNode, TraceOf, TraceRecord,
+    TraceStep, trace, trace_in,
+};
 pub use verify::{VerifyReport, verify};

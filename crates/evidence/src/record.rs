@@ -3,8 +3,10 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use vestibule_model::{
-    AgentId, AppId, AttemptId, DEPTH_MAX, Digest, Jti, NodeId, Timestamp, TraceId, UserId, WorkflowId,
+    AgentId, AppId, AttemptId, DEPTH_MAX, Digest, Jti, Thumbprint, Timestamp, TraceId, UserId, WorkflowId,
 };
+
+use crate::{Cancelled, ChainLink, Decision, DelegationFact};
 
 /// The longest text of a record, in bytes. A longer one is cut and ends in `…`.
 pub const TEXT_MAX_BYTES: usize = 512;
@@ -20,72 +22,28 @@ pub const ARGUMENTS_MAX_BYTES: usize = 16 * 1024;
 pub enum RecordKind {
     /// An operation of an application.
     Call,
-    /// A token asked for at our token endpoint.
+    /// A token asked for at our token endpoint. It handed authority on if it made a `delegation` that has a parent.
     TokenRequest,
+    /// A token asked about (RFC 7662).
+    TokenIntrospection,
+    /// A token given back by whoever holds it (RFC 7009). `target` names what is dead from then on.
+    TokenRevocation,
     /// An act of an operator.
     Administration,
 }
 
-/// What policy said.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Decision {
-    /// The attempt never came to a decision.
-    #[default]
-    Undecided,
-    /// Yes.
-    Permit,
-    /// No.
-    Deny,
-    /// Something broke before there was a decision.
-    Fault,
-}
-
-/// What became of an attempt.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Outcome {
-    /// We said no.
-    Refused,
-    /// The reply was delivered whole.
-    Completed,
-    /// The application failed.
-    UpstreamFailed,
-    /// The client left before the application could act.
-    Abandoned,
-    /// The application may have acted; nobody knows.
-    Unknown,
-    /// Revoked in flight.
-    Cut,
-    /// The gateway failed.
-    Failed,
-}
-
-impl Outcome {
+impl RecordKind {
     /// The kebab-case text.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
-            Self::Refused => "refused",
-            Self::Completed => "completed",
-            Self::UpstreamFailed => "upstream-failed",
-            Self::Abandoned => "abandoned",
-            Self::Unknown => "unknown",
-            Self::Cut => "cut",
-            Self::Failed => "failed",
+            Self::Call => "call",
+            Self::TokenRequest => "token-request",
+            Self::TokenIntrospection => "token-introspection",
+            Self::TokenRevocation => "token-revocation",
+            Self::Administration => "administration",
         }
     }
-}
-
-/// One agent of the chain, with the delegation node under which it acts.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ChainLink {
-    /// The namespace of the agent's identifier.
-    pub issuer: String,
-    /// The agent.
-    pub agent: AgentId,
-    /// Its node of the delegation tree, if its token named one.
-    pub node: Option<NodeId>,
 }
 
 /// How long each part took, in microseconds; 0 for a part that was not reached.
@@ -129,12 +87,21 @@ pub struct Record {
     pub agent: Option<AgentId>,
     /// The human it acts for.
     pub user: Option<UserId>,
-    /// From the root to the agent that acts. At most [`DEPTH_MAX`] links, as the model bounds it.
+    /// From the root to the agent that acts; of a token request that was granted, to the agent of the token. At most
+    /// [`DEPTH_MAX`] links, as the model bounds it.
     pub chain: Vec<ChainLink>,
     /// The tree of delegations it belongs to.
     pub workflow: Option<WorkflowId>,
+    /// The calls within which the last agent of the chain was invoked, outermost first: it acts because they asked for
+    /// it. At most [`DEPTH_MAX`], as each is of a node further up.
+    #[serde(default)]
+    pub calls: Vec<AttemptId>,
+    /// Token requests: the node that was made or used.
+    pub delegation: Option<DelegationFact>,
     /// The token that was presented or issued, by its `jti`.
     pub token: Option<Jti>,
+    /// The key that the caller proved to have, by its thumbprint.
+    pub key: Option<Thumbprint>,
     /// The scopes of that token.
     pub scopes: Vec<String>,
     /// Of the canonical arguments, or of the body where nothing reads it.
@@ -155,6 +122,8 @@ pub struct Record {
     pub cause: Option<String>,
     /// The HTTP status of the application's reply.
     pub upstream_status: Option<u16>,
+    /// How the application was told that the call is over, where it was cut or given up.
+    pub cancelled: Option<Cancelled>,
     /// Bytes of the request's body.
     pub bytes_in: u64,
     /// Bytes of the reply's body.
@@ -165,7 +134,7 @@ pub struct Record {
     pub author: Option<String>,
     /// Administration: the verb.
     pub action: Option<String>,
-    /// Administration: what was acted on, `kind/id`.
+    /// Administration and revocation of tokens: what was acted on, `kind/id`.
     pub target: Option<String>,
     /// Administration: with which parameters.
     pub detail: Option<String>,
@@ -188,7 +157,10 @@ impl Record {
             user: None,
             chain: Vec::new(),
             workflow: None,
+            calls: Vec::new(),
+            delegation: None,
             token: None,
+            key: None,
             scopes: Vec::new(),
             args_digest: None,
             arguments: None,
@@ -199,6 +171,7 @@ impl Record {
             denial: None,
             cause: None,
             upstream_status: None,
+            cancelled: None,
             bytes_in: 0,
             bytes_out: 0,
             durations: Durations::default(),
@@ -229,6 +202,8 @@ impl Record {
         }
         self.chain.truncate(DEPTH_MAX);
         self.chain.iter_mut().for_each(|link| cut(&mut link.issuer));
+        // The innermost stay: they say within which call this was done.
+        self.calls.drain(..self.calls.len().saturating_sub(DEPTH_MAX));
         for list in [&mut self.scopes, &mut self.policies, &mut self.shadow] {
             let extra = list.len().saturating_sub(LIST_MAX);
             if extra > 0 {
@@ -243,7 +218,8 @@ impl Record {
     }
 }
 
-fn cut(text: &mut String) {
+/// Cuts a text as [`Record::bound`] does.
+pub(crate) fn cut(text: &mut String) {
     if text.len() > TEXT_MAX_BYTES {
         text.truncate(text.floor_char_boundary(TEXT_MAX_BYTES));
         text.push('…');
@@ -278,11 +254,27 @@ mod tests {
         record.operation = Some("short".to_owned());
         record.policies = (0..70).map(|n| format!("policy{n}")).collect();
         record.arguments = Some(serde_json::json!({ "text": "x".repeat(ARGUMENTS_MAX_BYTES) }));
+        record.calls = (0..10).map(|n| AttemptId::new(Timestamp::from_millis(n), &entropy)).collect();
+        let innermost = record.calls[2..].to_vec();
         record.bound();
+        assert_eq!(record.calls, innermost);
         assert_eq!(record.cause.as_deref(), Some(format!("{}…", "é".repeat(256)).as_str()));
         assert_eq!(record.operation.as_deref(), Some("short"));
         assert_eq!(record.policies.len(), LIST_MAX + 1);
         assert_eq!(record.policies.last().map(String::as_str), Some("… 6 more"));
         assert_eq!(record.arguments, Some(Value::from("… larger than 16384 bytes")));
+    }
+
+    #[test]
+    fn a_record_of_before_delegations_is_still_read() {
+        let (entropy, at) = (SeededEntropy::new(1), Timestamp::from_millis(0));
+        let id = AttemptId::new(at, &entropy);
+        let record = Record::new(RecordKind::Call, id, at, TraceId::of(id));
+        let mut old = serde_json::to_value(&record).unwrap();
+        let fields = old.as_object_mut().unwrap();
+        for field in ["calls", "delegation", "key", "cancelled"] {
+            assert!(fields.remove(field).is_some(), "{field}");
+        }
+        assert_eq!(serde_json::from_value::<Record>(old).unwrap(), record);
     }
 }

@@ -5,10 +5,10 @@ use std::{
 };
 
 use serde::Deserialize;
-use vestibule_model::{AgentId, AppId, AttemptId, NodeId, Timestamp, WorkflowId};
+use vestibule_model::{AgentId, AppId, AttemptId, NodeId, Thumbprint, Timestamp, WorkflowId};
 
 use crate::{
-    Attempt, Decision, EvidenceError, Outcome, Place, Record, State, VerifyError,
+    Attempt, Decision, EvidenceError, Outcome, Place, Record, RecordKind, State, VerifyError,
     event::{self, EntryKind, Head},
     segments::{self, Step},
 };
@@ -21,8 +21,12 @@ pub struct Filter {
     pub attempt: Option<AttemptId>,
     /// The agent that acts.
     pub agent: Option<AgentId>,
-    /// The subject of the human it acts for, at whichever issuer.
+    /// What was attempted.
+    pub kind: Option<RecordKind>,
+    /// The human it acts for: the subject, at whichever issuer, or `{issuer}#{subject}`.
     pub user: Option<String>,
+    /// The key that the caller proved to have.
+    pub key: Option<Thumbprint>,
     /// The application.
     pub app: Option<AppId>,
     /// The operation.
@@ -43,6 +47,8 @@ pub struct Filter {
     pub node: Option<NodeId>,
     /// An agent or a delegation node anywhere in the chain, the agent that acts included.
     pub ancestor: Option<String>,
+    /// The call within which it was done, at whatever depth.
+    pub call: Option<AttemptId>,
     /// At most so many.
     pub limit: Option<u64>,
 }
@@ -58,7 +64,8 @@ impl Filter {
         let last = record.chain.last();
         is(self.attempt.as_ref(), Some(&record.attempt))
             && is(self.agent.as_ref(), record.agent.as_ref())
-            && is(self.user.as_ref(), record.user.as_ref().map(|user| &user.subject))
+            && is(self.kind.as_ref(), Some(&record.kind))
+            && is(self.key.as_ref(), record.key.as_ref())
             && is(self.app.as_ref(), record.app.as_ref())
             && is(self.operation.as_ref(), record.operation.as_ref())
             && is(self.decision.as_ref(), Some(&record.decision))
@@ -68,7 +75,9 @@ impl Filter {
             && is(self.node.as_ref(), last.and_then(|link| link.node.as_ref()))
             && self.since.is_none_or(|since| record.at >= since)
             && self.until.is_none_or(|until| record.at < until)
+            && self.user.as_ref().is_none_or(|user| is_for(record, user))
             && self.ancestor.as_ref().is_none_or(|ancestor| descends(record, ancestor))
+            && self.call.is_none_or(|call| record.calls.contains(&call))
     }
 
     /// Texts that every line of a fitting attempt holds. A line without one of them need not be parsed.
@@ -76,17 +85,37 @@ impl Filter {
         let texts = [
             self.attempt.map(|id| id.to_string()),
             self.agent.as_ref().map(ToString::to_string),
-            self.user.clone(),
             self.app.as_ref().map(ToString::to_string),
             self.operation.clone(),
             self.denial.clone(),
             self.workflow.as_ref().map(ToString::to_string),
             self.node.as_ref().map(ToString::to_string),
+            self.key.map(|key| key.to_string()),
             self.ancestor.clone(),
+            self.call.map(|id| id.to_string()),
         ];
         // As JSON, quotes and escapes included.
-        texts.iter().flatten().map(|text| serde_json::to_string(text).map_err(EvidenceError::from)).collect()
+        let whole = texts.iter().flatten().map(serde_json::to_string);
+        let mut needles = whole.collect::<Result<Vec<String>, serde_json::Error>>()?;
+        if let Some(user) = &self.user {
+            // Either spelling ends like the subject.
+            let subject = user.split_once('#').map_or(user.as_str(), |(_, subject)| subject);
+            let quoted = serde_json::to_string(subject)?;
+            needles.push(quoted.strip_prefix('"').unwrap_or(&quoted).to_owned());
+        }
+        needles.extend(self.kind.map(|kind| format!("\"kind\":\"{}\"", kind.as_str())));
+        Ok(needles)
     }
+}
+
+fn is_for(record: &Record, user: &str) -> bool {
+    record.user.as_ref().is_some_and(|id| {
+        // An issuer has no `#`, a subject may.
+        id.subject == user
+            || user
+                .split_once('#')
+                .is_some_and(|(issuer, subject)| id.issuer == issuer && id.subject == subject)
+    })
 }
 
 fn descends(record: &Record, ancestor: &str) -> bool {
@@ -94,6 +123,9 @@ fn descends(record: &Record, ancestor: &str) -> bool {
         link.agent.as_str() == ancestor || link.node.as_ref().is_some_and(|node| node.as_str() == ancestor)
     })
 }
+
+/// What is done with each attempt that is found.
+pub(crate) type Each<'a> = dyn FnMut(Attempt) -> ControlFlow<()> + 'a;
 
 /// Hands the attempts that fit to `each`, in the order in which they ended; those that are open at the end, in the order
 /// in which they arrived. Reads all segments: flush the log first to see what is being written.
@@ -105,10 +137,24 @@ pub fn search(
     filter: &Filter,
     each: &mut dyn FnMut(Attempt) -> ControlFlow<()>,
 ) -> Result<(), EvidenceError> {
-    let needles = filter.needles()?;
-    let mut wanted = Wanted { filter, left: filter.limit.unwrap_or(u64::MAX), each };
+    let mut left = filter.limit.unwrap_or(u64::MAX);
+    if left == 0 {
+        return Ok(());
+    }
+    scan(folder, &filter.needles()?, &mut |attempt| {
+        if !filter.fits(&attempt) {
+            return ControlFlow::Continue(());
+        }
+        left -= 1;
+        let flow = each(attempt);
+        if left == 0 { ControlFlow::Break(()) } else { flow }
+    })
+}
+
+/// As [`search`], but with all attempts whose last entry holds every needle: those that are wanted, and perhaps more.
+pub(crate) fn scan(folder: &Path, needles: &[String], each: &mut Each<'_>) -> Result<(), EvidenceError> {
     let mut open: HashMap<AttemptId, (Place, Vec<u8>)> = HashMap::new();
-    let mut is_done = wanted.left == 0;
+    let mut is_done = false;
     let walked = segments::walk(folder, &mut |place, line| {
         if is_done {
             return Ok(Step::Done);
@@ -126,7 +172,7 @@ pub fn search(
             }
             EntryKind::Closed => {
                 open.remove(&head.id);
-                is_done = may_fit && wanted.offer(place, line, State::Closed)?.is_break();
+                is_done = may_fit && each(read(place, line, State::Closed)?).is_break();
             }
             EntryKind::Opened | EntryKind::Start | EntryKind::Stop | EntryKind::Gap => {}
         }
@@ -139,28 +185,14 @@ pub fn search(
         if is_done {
             break;
         }
-        let offered = wanted.offer(place, &line, State::Open).map_err(EvidenceError::damaged(folder))?;
-        is_done = offered.is_break();
+        let attempt = read(place, &line, State::Open).map_err(EvidenceError::damaged(folder))?;
+        is_done = each(attempt).is_break();
     }
     Ok(())
 }
 
-struct Wanted<'a> {
-    filter: &'a Filter,
-    left: u64,
-    each: &'a mut dyn FnMut(Attempt) -> ControlFlow<()>,
-}
-
-impl Wanted<'_> {
-    fn offer(&mut self, place: Place, line: &[u8], state: State) -> Result<ControlFlow<()>, VerifyError> {
-        let attempt = event::read_attempt(line, state).map_err(|_| VerifyError::Malformed { place })?;
-        if !self.filter.fits(&attempt) {
-            return Ok(ControlFlow::Continue(()));
-        }
-        self.left -= 1;
-        let flow = (self.each)(attempt);
-        Ok(if self.left == 0 { ControlFlow::Break(()) } else { flow })
-    }
+fn read(place: Place, line: &[u8], state: State) -> Result<Attempt, VerifyError> {
+    event::read_attempt(line, state).map_err(|_| VerifyError::Malformed { place })
 }
 
 /// Of the attempts that fit, the `limit` that [`search`] hands out last, in its order.

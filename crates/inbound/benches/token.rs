@@ -12,8 +12,11 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use http::{HeaderMap, header::AUTHORIZATION};
 use serde_json::json;
-use vestibule_inbound::{ACCESS_TOKEN_TYPE, Authenticator, HopTokens, Presented, VerificationKeys, jws::Key};
-use vestibule_model::{Entropy, FixedClock, Jti, NodeId, SeededEntropy, Timestamp, WorkflowId};
+use vestibule_inbound::{
+    ACCESS_TOKEN_TYPE, Authenticator, HopTokens, Presented, VST_REVISION, VerificationKeys, dpop::Proofs,
+    jws::Key,
+};
+use vestibule_model::{Clock, Entropy, FixedClock, Jti, NodeId, SeededEntropy, Timestamp, WorkflowId};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -42,17 +45,20 @@ impl Issuer {
         VerificationKeys::new(vec![("k1".to_owned(), Arc::new(Key::from_jwk(&jwk).unwrap()))])
     }
 
-    /// A human, an agent that acts for them, and one that acts for that agent.
+    /// A human, and an agent that acts for them.
     fn request(&self) -> HeaderMap {
         let entropy: &dyn Entropy = &self.entropy;
-        let path = [NodeId::random(entropy), NodeId::random(entropy)];
+        let node = NodeId::random(entropy);
         let claims = json!({
             "iss": ISSUER, "sub": "8f14e45f", "aud": RESOURCE, "client_id": "ticket-worker",
             "sub_id": { "format": "iss_sub", "iss": "https://idp.example", "sub": "8f14e45f" },
-            "act": { "iss": ISSUER, "sub": "ticket-worker", "act": { "iss": ISSUER, "sub": "planner" } },
+            "act": { "iss": ISSUER, "sub": "ticket-worker" },
             "jti": Jti::random(entropy).as_str(), "acti": WorkflowId::random(entropy).as_str(),
             "iat": ISSUED_AT, "exp": ISSUED_AT + 120, "scope": "tickets:read tickets:write profile",
-            "vst": { "node": path[1], "path": path, "depth": 2, "max_depth": 4, "rev": 1, "node_exp": 4102444800_i64},
+            "vst": {
+                "rev": VST_REVISION, "node": node, "path": [node], "since": [ISSUED_AT], "keys": [[]], "depth": 1,
+                "max_depth": 4, "node_exp": ISSUED_AT + 3600, "user": { "groups": ["staff"], "sid": "s1" },
+            },
             "department": "platform", "tenant": "acme", "role": ["builder", "reader"],
         });
         let header = json!({ "typ": ACCESS_TOKEN_TYPE, "alg": "ES256", "kid": "k1" });
@@ -67,11 +73,19 @@ impl Issuer {
 fn verification(c: &mut Criterion) {
     let issuer = Issuer::new();
     let keys = Arc::new(ArcSwap::from_pointee(issuer.keys()));
-    let clock = Arc::new(FixedClock::at(Timestamp::from_seconds(ISSUED_AT)));
-    let door = Authenticator::new(vec![Box::new(HopTokens::new(ISSUER, keys, clock, 10_000))]);
+    let clock: Arc<dyn Clock> = Arc::new(FixedClock::at(Timestamp::from_seconds(ISSUED_AT)));
+    let proofs = Proofs::new(Arc::clone(&clock), &issuer.entropy);
+    let door = Authenticator::new(vec![Box::new(HopTokens::new(ISSUER, keys, clock, 10_000, proofs))]);
     let verify = |headers: &HeaderMap| {
-        door.authenticate(&Presented { headers: black_box(headers), query: None, resource: RESOURCE })
-            .unwrap()
+        let headers = black_box(headers);
+        door.authenticate(&Presented {
+            headers,
+            query: None,
+            resource: RESOURCE,
+            method: "POST",
+            url: RESOURCE,
+        })
+        .unwrap()
     };
     let mut group = c.benchmark_group("verify a hop token");
     group.measurement_time(Duration::from_secs(2));

@@ -15,6 +15,11 @@ pub struct Presented<'a> {
     pub query: Option<&'a str>,
     /// The identifier of the resource it asks for, from configuration and never from `Host`.
     pub resource: &'a str,
+    /// Its method.
+    pub method: &'a str,
+    /// Its URL without the query: the origin from configuration and the path as sent. What a proof of possession must
+    /// name as `htu`.
+    pub url: &'a str,
 }
 
 impl fmt::Debug for Presented<'_> {

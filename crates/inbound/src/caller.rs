@@ -3,56 +3,83 @@ use std::{
     sync::Arc,
 };
 
-use vestibule_model::{AgentId, Chain, Digest, Jti, NodeId, Timestamp, UserId, WorkflowId};
+use vestibule_model::{
+    AgentId, AttemptId, Authority, Chain, Digest, Jti, PathNode, Represented, Thumbprint, Timestamp, UserId,
+    WorkflowId,
+};
+
+use crate::dpop::Proof;
 
 /// What door one proves: the current agent, the human it acts for, every agent in between, and the facts of the token.
 /// Cheap to clone.
 ///
 /// Only a [`crate::Scheme`] of this crate makes one, from a credential that it has verified.
 #[derive(Debug, Clone)]
-pub struct Caller(Arc<Verified>);
+pub struct Caller {
+    verified: Arc<Verified>,
+    proof: Option<Proof>,
+}
 
 #[derive(Debug)]
 struct Verified {
-    user: Option<UserId>,
+    user: Option<Represented>,
     chain: Chain,
     token: TokenFacts,
 }
 
 impl Caller {
-    pub(crate) fn verified(user: Option<UserId>, chain: Chain, token: TokenFacts) -> Self {
-        Self(Arc::new(Verified { user, chain, token }))
+    pub(crate) fn verified(user: Option<Represented>, chain: Chain, token: TokenFacts) -> Self {
+        Self { verified: Arc::new(Verified { user, chain, token }), proof: None }
+    }
+
+    /// The same caller, who has proven for this request that they hold the key of their token.
+    pub(crate) fn proven(mut self, proof: Proof) -> Self {
+        self.proof = Some(proof);
+        self
     }
 
     /// A caller without a credential.
     #[cfg(feature = "test-util")]
     #[must_use]
-    pub fn for_test(user: Option<UserId>, chain: Chain, token: TokenFacts) -> Self {
+    pub fn for_test(user: Option<Represented>, chain: Chain, token: TokenFacts) -> Self {
         Self::verified(user, chain, token)
     }
 
     /// The agent that acts now.
     #[must_use]
     pub fn agent(&self) -> &AgentId {
-        &self.0.chain.current().agent
+        &self.verified.chain.current().agent
     }
 
     /// The human it acts for.
     #[must_use]
     pub fn user(&self) -> Option<&UserId> {
-        self.0.user.as_ref()
+        self.represented().map(|user| &user.id)
+    }
+
+    /// The human it acts for, with their groups, and the session and client by which they can be cut off.
+    #[must_use]
+    pub fn represented(&self) -> Option<&Represented> {
+        self.verified.user.as_ref()
     }
 
     /// The agents from the root to the current one.
     #[must_use]
     pub fn chain(&self) -> &Chain {
-        &self.0.chain
+        &self.verified.chain
     }
 
     /// What the token says.
     #[must_use]
     pub fn token(&self) -> &TokenFacts {
-        &self.0.token
+        &self.verified.token
+    }
+
+    /// The proof of possession that came with this very request; none where the token is bound to no key, and none
+    /// where the token was only read.
+    #[must_use]
+    pub fn proof(&self) -> Option<&Proof> {
+        self.proof.as_ref()
     }
 }
 
@@ -61,7 +88,7 @@ impl Caller {
 pub struct TokenFacts {
     /// The issuer that signed it.
     pub issuer: Arc<str>,
-    /// The resource it is for.
+    /// What it is for: a resource; of a per-call token, the id of the agent that is called.
     pub audience: String,
     /// Its identifier.
     pub jti: Jti,
@@ -76,16 +103,24 @@ pub struct TokenFacts {
     /// The custom claims (role, department, tenant, …), each a set of strings.
     pub claims: BTreeMap<String, BTreeSet<String>>,
     /// The delegation nodes from the root to the one it was minted under.
-    pub nodes: Vec<NodeId>,
+    pub nodes: Vec<PathNode>,
+    /// How deep the tree may become below its root.
+    pub max_depth: u8,
     /// The tree those nodes belong to.
     pub workflow: WorkflowId,
     /// SHA-256 of the token's bytes.
     pub digest: Digest,
+    /// The key it is bound to: worth nothing to whoever cannot prove to hold it.
+    pub bound_to: Option<Thumbprint>,
+    /// What may be done with it at most, beside scopes and policy; none: no such bound. Every grant names its resources.
+    pub authority: Option<Authority>,
+    /// The calls, outermost first, within which its agents were invoked: it ends with them.
+    pub calls: Vec<AttemptId>,
 }
 
 impl TokenFacts {
-    /// The facts of a token that nobody signed: issued now, good for two minutes, under one node, no scopes, no
-    /// claims.
+    /// The facts of a token that nobody signed: issued now, good for two minutes, under one node, bound to no
+    /// key, no scopes, no claims.
     #[cfg(feature = "test-util")]
     #[must_use]
     pub fn for_test(audience: &str, now: Timestamp, entropy: &dyn vestibule_model::Entropy) -> Self {
@@ -98,9 +133,17 @@ impl TokenFacts {
             node_expires_at: now.plus(std::time::Duration::from_secs(3600)),
             scopes: BTreeSet::new(),
             claims: BTreeMap::new(),
-            nodes: vec![NodeId::random(entropy)],
+            nodes: vec![PathNode {
+                id: vestibule_model::NodeId::random(entropy),
+                since: now,
+                keys: Vec::new(),
+            }],
+            max_depth: 4,
             workflow: WorkflowId::random(entropy),
             digest: Digest::of(jti.as_str().as_bytes()),
+            bound_to: None,
+            authority: None,
+            calls: Vec::new(),
             jti,
         }
     }

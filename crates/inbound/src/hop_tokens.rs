@@ -1,12 +1,15 @@
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc};
 
 use arc_swap::ArcSwap;
 use quick_cache::sync::Cache;
-use vestibule_model::{Clock, Denial, Digest, Refusal, Timestamp};
+use vestibule_model::{Clock, Denial, Digest, Refusal};
 
 use crate::{
-    Caller, Outcome, Presented, Scheme, VerificationKeys, authorization, hop_claims,
-    jws::{Algorithm, JwsError, Key, Profile, Unverified},
+    Caller, Credential, Expired, Outcome, Presented, Scheme, VerificationKeys, authorization,
+    dpop::{Demand, Proofs},
+    hop_claims::{HopClaims, Kind},
+    jws::{Algorithm, Profile},
+    own_tokens::{OwnTokens, Signed},
 };
 
 /// The `typ` of an access token (RFC 9068 §2.1).
@@ -15,27 +18,17 @@ pub const ACCESS_TOKEN_TYPE: &str = "at+jwt";
 const PROFILE: Profile =
     Profile { types: &[ACCESS_TOKEN_TYPE], is_type_optional: false, algorithms: &[Algorithm::Es256] };
 
-/// How far in the future a token may have been issued: replicas of the gateway do not share one clock. An expiry gets
-/// no such grace.
-const CLOCK_SKEW: Duration = Duration::from_secs(5);
-
-/// The scheme for our own tokens: a bearer `at+jwt` of our issuer, signed ES256, for exactly the resource asked for.
+/// The scheme for our own tokens: an `at+jwt` of our issuer, signed ES256, for exactly the resource asked for. One that
+/// is bound to a key comes as `DPoP` with a proof of that key (RFC 9449 §7.1), any other as `Bearer`; neither is ever
+/// read as the other.
 ///
-/// A verified token is remembered by the SHA-256 of its bytes, so that the signature is verified once. Time and
-/// audience are checked at every request, and what is remembered stands only as long as the very key that verified it
-/// is still among the keys. Revocation is checked elsewhere, at every request.
+/// A verified token is remembered by the SHA-256 of its bytes, so that the signature is verified once. Time, audience
+/// and the proof of its key are checked at every request, and what is remembered stands only as long as the very key
+/// that verified it is still among the keys. Revocation is checked elsewhere, at every request.
 pub struct HopTokens {
-    issuer: Arc<str>,
-    keys: Arc<ArcSwap<VerificationKeys>>,
-    clock: Arc<dyn Clock>,
-    remembered: Cache<Digest, Arc<Remembered>>,
-}
-
-struct Remembered {
-    caller: Caller,
-    valid_from: Timestamp,
-    kid: String,
-    key: Arc<Key>,
+    own: OwnTokens,
+    proofs: Arc<Proofs>,
+    remembered: Cache<Digest, Arc<Signed<HopClaims>>>,
 }
 
 impl HopTokens {
@@ -47,59 +40,69 @@ impl HopTokens {
         keys: Arc<ArcSwap<VerificationKeys>>,
         clock: Arc<dyn Clock>,
         cache_capacity: usize,
+        proofs: Arc<Proofs>,
     ) -> Self {
-        Self { issuer: issuer.into(), keys, clock, remembered: Cache::new(cache_capacity) }
+        let own = OwnTokens { issuer: issuer.into(), keys, clock };
+        Self { own, proofs, remembered: Cache::new(cache_capacity) }
     }
 
-    fn judge(&self, token: &str, resource: &str) -> Result<Caller, Refusal> {
+    /// What a hop token says, for whichever resource it is: for the token endpoint, where it is the subject of a
+    /// request and not the credential of one.
+    ///
+    /// Whether whoever presents it holds the key that it is bound to is *not* checked: ask [`Proofs::verify`] and
+    /// compare with [`TokenFacts::bound_to`](crate::TokenFacts::bound_to).
+    ///
+    /// # Errors
+    /// As for a credential, save the audience and what is wrong with its proof.
+    pub fn read(&self, token: &str, expired: Expired) -> Result<Caller, Refusal> {
+        let known = self.verified(token)?;
+        self.own.check_time(&known.content, expired)?;
+        Ok(known.content.caller.clone())
+    }
+
+    fn verified(&self, token: &str) -> Result<Arc<Signed<HopClaims>>, Refusal> {
         let digest = Digest::of(token.as_bytes());
-        let known = match self.recall(&digest) {
-            Some(known) => known,
-            None => {
-                let known = Arc::new(self.verify_anew(token, digest)?);
-                self.remembered.insert(digest, Arc::clone(&known));
-                known
-            }
-        };
-        let facts = known.caller.token();
-        if facts.audience != resource {
+        if let Some(known) = self.remembered.get(&digest).filter(|known| self.own.still_trusts(known)) {
+            return Ok(known);
+        }
+        let read = |claims: &_| self.own.read(claims, digest, Kind::Hop);
+        let known = Arc::new(self.own.verify(token, &PROFILE, read)?);
+        self.remembered.insert(digest, Arc::clone(&known));
+        Ok(known)
+    }
+
+    fn judge(&self, credential: &Credential<'_>, presented: &Presented<'_>) -> Result<Caller, Refusal> {
+        let known = self.verified(credential.value)?;
+        let caller = &known.content.caller;
+        if caller.token().audience != presented.resource {
             return Err(Refusal::new(Denial::TokenWrongAudience, "`aud` is another resource"));
         }
-        let now = self.clock.now();
-        // RFC 7519 §4.1.4: "on or after which the JWT MUST NOT be accepted".
-        if now >= facts.expires_at {
-            return Err(Denial::TokenExpired.into());
+        self.own.check_time(&known.content, Expired::Refused)?;
+        match (credential.is("DPoP"), caller.token().bound_to) {
+            // RFC 9449 §7.2: "MUST reject a DPoP-bound access token received as a bearer token".
+            (false, Some(_)) => {
+                Err(Refusal::new(Denial::ProofMissing, "a token bound to a key came as a bearer token"))
+            }
+            (false, None) if Proofs::is_presented(presented.headers) => Err(Refusal::new(
+                Denial::CredentialMalformed,
+                "a proof of possession beside a token that is bound to no key",
+            )),
+            (false, None) => Ok(caller.clone()),
+            // RFC 9449 §4.3 (12): "the public key to which the access token is bound matches".
+            (true, None) => Err(Refusal::new(Denial::ProofWrongKey, "the token is bound to no key")),
+            (true, Some(key)) => {
+                let demand = Demand {
+                    method: presented.method,
+                    url: presented.url,
+                    token: Some(caller.token().digest),
+                    key: Some(key),
+                };
+                let proof = self.proofs.judge(presented.headers, &demand)?;
+                let proof = proof.ok_or_else(|| Refusal::new(Denial::ProofMissing, "no `DPoP` header"))?;
+                Ok(caller.clone().proven(proof))
+            }
         }
-        if known.valid_from > now.plus(CLOCK_SKEW) {
-            return Err(Denial::TokenNotYetValid.into());
-        }
-        Ok(known.caller.clone())
     }
-
-    fn recall(&self, digest: &Digest) -> Option<Arc<Remembered>> {
-        let known = self.remembered.get(digest)?;
-        let is_same = self.keys.load().get(&known.kid).is_some_and(|key| Arc::ptr_eq(key, &known.key));
-        is_same.then_some(known)
-    }
-
-    fn verify_anew(&self, token: &str, digest: Digest) -> Result<Remembered, Refusal> {
-        let jws = Unverified::parse(token, &PROFILE).map_err(refusal)?;
-        let kid = jws.kid().ok_or_else(|| Refusal::new(Denial::TokenKeyUnknown, "no `kid`"))?;
-        let key = self.keys.load().get(kid).map(Arc::clone).ok_or(Denial::TokenKeyUnknown)?;
-        let claims = hop_claims::read(jws.verify(&key).map_err(refusal)?, &self.issuer, digest)?;
-        Ok(Remembered { caller: claims.caller, valid_from: claims.valid_from, kid: kid.to_owned(), key })
-    }
-}
-
-fn refusal(error: JwsError) -> Refusal {
-    let denial = match error {
-        JwsError::WrongType => Denial::TokenWrongType,
-        JwsError::AlgorithmRefused => Denial::TokenAlgorithmRefused,
-        JwsError::TooLong | JwsError::Malformed | JwsError::Critical | JwsError::SignatureInvalid => {
-            Denial::TokenInvalid
-        }
-    };
-    Refusal::new(denial, error)
 }
 
 impl Scheme for HopTokens {
@@ -109,11 +112,11 @@ impl Scheme for HopTokens {
 
     fn verify(&self, presented: &Presented<'_>) -> Outcome {
         let credential = match authorization(presented.headers) {
-            Ok(Some(credential)) if credential.is("Bearer") => credential,
+            Ok(Some(credential)) if credential.is("Bearer") || credential.is("DPoP") => credential,
             Ok(Some(_) | None) => return Outcome::NotPresented,
             Err(error) => return Outcome::Rejected(Refusal::new(Denial::CredentialMalformed, error)),
         };
-        match self.judge(credential.value, presented.resource) {
+        match self.judge(&credential, presented) {
             Ok(caller) => Outcome::Verified(caller),
             Err(refusal) => Outcome::Rejected(refusal),
         }
@@ -122,6 +125,6 @@ impl Scheme for HopTokens {
 
 impl fmt::Debug for HopTokens {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("HopTokens").field("issuer", &self.issuer).finish_non_exhaustive()
+        f.debug_struct("HopTokens").field("issuer", &self.own.issuer).finish_non_exhaustive()
     }
 }

@@ -11,19 +11,27 @@
 //! }
 //! ```
 //!
+//! A token that is bound to a key is taken only with a proof of that key for this very request: see [`dpop`].
+//!
 //! What is revoked is not decided here: containment looks at every request, also at those whose token was remembered.
 
 mod authenticator;
+mod call_tokens;
 mod caller;
 mod credential;
+pub mod dpop;
 mod hop_claims;
 mod hop_tokens;
 pub mod jws;
+mod own_tokens;
+pub mod users;
 mod verification_keys;
 
 pub use authenticator::{Authenticator, Outcome, Presented, Scheme};
+pub use call_tokens::{CALL_TOKEN_TYPE, CallToken, CallTokens};
 pub use caller::{Caller, TokenFacts};
 pub use credential::{AuthorizationError, Credential, authorization};
 pub use hop_claims::{VST_REVISION, is_registered_claim};
 pub use hop_tokens::{ACCESS_TOKEN_TYPE, HopTokens};
+pub use own_tokens::Expired;
 pub use verification_keys::VerificationKeys;

@@ -16,11 +16,13 @@ pub struct IssuerConfig {
     pub issuer: String,
     /// How long a token lives. 60 to 300 seconds; default 120.
     pub token_ttl: Duration,
-    /// How long a root delegation lives, and so how long one revocation of it matters. More than `token_ttl`, at most
-    /// 24 hours; default 1 hour.
+    /// How long a delegation lives at most, and so how long one revocation of it matters; never beyond the one above it.
+    /// More than `token_ttl`, at most 24 hours; default 1 hour.
     pub node_ttl: Duration,
-    /// The deepest chain below an agent. 1 to 8; default 4.
+    /// The deepest chain, its root included. 1 to 8; default 4.
     pub max_depth: u8,
+    /// The most living delegations directly below one. 1 to 10,000; default 1,000.
+    pub max_children: u32,
     /// Which custom claims of an agent a granted scope puts into its token.
     pub scope_claims: BTreeMap<String, BTreeSet<String>>,
     /// The resources that tokens are issued for, with the applications behind them: absolute URIs without a fragment,
@@ -37,6 +39,7 @@ impl IssuerConfig {
             token_ttl: Duration::from_secs(120),
             node_ttl: Duration::from_secs(3600),
             max_depth: 4,
+            max_children: 1000,
             scope_claims: BTreeMap::new(),
             resources,
         }
@@ -62,6 +65,7 @@ impl IssuerConfig {
             self.node_ttl > self.token_ttl && self.node_ttl <= Duration::from_secs(24 * 3600),
         )?;
         rule("max_depth", "must be 1 to 8", (1..=DEPTH_MAX).contains(&usize::from(self.max_depth)))?;
+        rule("max_children", "must be 1 to 10,000", (1..=10_000).contains(&self.max_children))?;
         rule(
             "scope_claims",
             "must not name a registered claim",

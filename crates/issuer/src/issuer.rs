@@ -1,10 +1,15 @@
 use std::{fmt, sync::Arc};
 
 use vestibule_containment::Containment;
+use vestibule_inbound::{CallTokens, HopTokens, dpop::Proofs, users::UserIssuers};
 use vestibule_model::{Clock, Entropy, Malformed};
+use vestibule_policy::Lock;
 use vestibule_store::Store;
 
-use crate::{IssuerConfig, Keys, Registry, client::Clients, metadata, resources::Resources, roots::Roots};
+use crate::{IssuerConfig, Keys, Registry, client::Clients, delegations::Tree, resources::Resources};
+
+/// Subject tokens that are remembered as verified.
+const TOKEN_CACHE: usize = 4096;
 
 /// What the issuer stands on.
 #[derive(Debug, Clone)]
@@ -17,15 +22,54 @@ pub struct Backing {
     pub entropy: Arc<dyn Entropy>,
 }
 
+/// Whose word counts before a token is issued.
+#[derive(Debug, Clone)]
+pub struct Judges {
+    /// What is revoked and what is under way.
+    pub containment: Arc<Containment>,
+    /// Whether an agent may delegate.
+    pub lock: Arc<Lock>,
+    /// Whether a key was proven; the same as at door one, so that a proof is used once in all.
+    pub proofs: Arc<Proofs>,
+    /// Whose human a token names.
+    pub users: Arc<UserIssuers>,
+}
+
 /// The embedded authorization server.
 pub struct Issuer {
     pub(crate) config: IssuerConfig,
+    pub(crate) name: Arc<str>,
+    pub(crate) endpoints: Endpoints,
     pub(crate) resources: Resources,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
+    pub(crate) registry: Arc<Registry>,
     pub(crate) keys: Arc<Keys>,
     pub(crate) clients: Clients,
-    pub(crate) roots: Roots,
+    pub(crate) tree: Tree,
+    pub(crate) containment: Arc<Containment>,
+    pub(crate) lock: Arc<Lock>,
+    pub(crate) proofs: Arc<Proofs>,
+    pub(crate) users: Arc<UserIssuers>,
+    pub(crate) hop_tokens: HopTokens,
+    pub(crate) call_tokens: CallTokens,
+}
+
+/// Where the issuer is asked: what a proof of possession names as `htu`.
+pub(crate) struct Endpoints {
+    pub(crate) token: String,
+    pub(crate) introspection: String,
+    pub(crate) revocation: String,
+}
+
+impl Endpoints {
+    fn of(issuer: &str) -> Self {
+        Self {
+            token: format!("{issuer}/oauth/token"),
+            introspection: format!("{issuer}/oauth/introspect"),
+            revocation: format!("{issuer}/oauth/revoke"),
+        }
+    }
 }
 
 impl Issuer {
@@ -36,20 +80,39 @@ impl Issuer {
         backing: Backing,
         registry: Arc<Registry>,
         keys: Arc<Keys>,
-        containment: Arc<Containment>,
+        judges: Judges,
     ) -> Result<Self, Malformed> {
         config.check()?;
         let resources = Resources::new(config.resources.clone())?;
-        let token_endpoint = metadata::token_endpoint(&config.issuer);
-        let clients = Clients::new(
-            Arc::clone(&backing.store),
-            Arc::clone(&backing.clock),
+        let endpoints = Endpoints::of(&config.issuer);
+        let Judges { containment, lock, proofs, users } = judges;
+        let tree = Tree::new(&backing, Arc::clone(&containment), &config);
+        let Backing { store, clock, entropy } = backing;
+        let clients =
+            Clients::new(store, Arc::clone(&clock), Arc::clone(&registry), &config.issuer, &endpoints.token);
+        let verification = || (keys.verification(), Arc::clone(&clock));
+        let (ours, at) = verification();
+        let hop_tokens = HopTokens::new(&config.issuer, ours, at, TOKEN_CACHE, Arc::clone(&proofs));
+        let (ours, at) = verification();
+        let call_tokens = CallTokens::new(&config.issuer, ours, at);
+        Ok(Self {
+            name: config.issuer.as_str().into(),
+            config,
+            endpoints,
+            resources,
+            clock,
+            entropy,
             registry,
-            &config.issuer,
-            &token_endpoint,
-        );
-        let roots = Roots::new(&backing, containment, &config.issuer, config.token_ttl, config.node_ttl);
-        Ok(Self { config, resources, clock: backing.clock, entropy: backing.entropy, keys, clients, roots })
+            keys,
+            clients,
+            tree,
+            containment,
+            lock,
+            proofs,
+            users,
+            hop_tokens,
+            call_tokens,
+        })
     }
 }
 

@@ -30,6 +30,24 @@ impl Resources {
         resources.into_iter().map(open).collect::<Result<_, _>>().map(Self)
     }
 
+    /// The resource of that very identifier: what a token of ours says it is for.
+    pub(crate) fn of(&self, identifier: &str) -> Option<&Resource> {
+        self.0.iter().find(|resource| resource.identifier == identifier)
+    }
+
+    /// Whether a request names `resource`, or none.
+    ///
+    /// # Errors
+    /// [`Reason::TargetRepeated`], [`Reason::TargetNotOfSubject`].
+    pub(crate) fn is_asked(resource: &str, asked: &[&str]) -> Result<(), OAuthError> {
+        match asked {
+            [] => Ok(()),
+            [one] if comparable(one).is_some_and(|form| comparable(resource) == Some(form)) => Ok(()),
+            [_] => Err(Reason::TargetNotOfSubject.into()),
+            [_, _, ..] => Err(Reason::TargetRepeated.into()),
+        }
+    }
+
     /// The one resource that `agent` asks for (RFC 8707 §2). Naming none is enough for an agent that could mean only
     /// one.
     pub(crate) fn choose(&self, agent: &Agent, asked: &[&str]) -> Result<&Resource, OAuthError> {

@@ -70,6 +70,14 @@ impl Asked {
     pub fn id(&self) -> &Id {
         &self.id
     }
+
+    pub(crate) fn era(&self) -> Era {
+        self.era
+    }
+
+    pub(crate) fn method(&self) -> &str {
+        &self.method
+    }
 }
 
 /// The answer to a refused request, if it is one that the protocol has words for. None for what HTTP says: a challenge,
@@ -113,7 +121,7 @@ pub fn answer(refusal: &Refusal, asked: &Asked, decision_id: &str) -> Option<(St
             let data = json!({ "supported": supported, "requested": version });
             error(StatusCode::BAD_REQUEST, UNSUPPORTED_VERSION, "Unsupported protocol version", Some(data))
         }
-        Answer::Status(_) | Answer::Challenge(_) | Answer::StepUp => None,
+        Answer::Status(_) | Answer::Challenge(_) | Answer::Proof(_) | Answer::StepUp => None,
     }
 }
 
@@ -215,7 +223,7 @@ mod tests {
                     assert!(is_answered, "{denial}")
                 }
                 Answer::Status(_) => assert_eq!(is_answered, *denial == Denial::FrameInvalid, "{denial}"),
-                Answer::Challenge(_) | Answer::StepUp => assert!(!is_answered, "{denial}"),
+                Answer::Challenge(_) | Answer::Proof(_) | Answer::StepUp => assert!(!is_answered, "{denial}"),
             }
         }
     }

@@ -3,14 +3,15 @@
 use bytes::Bytes;
 use vestibule_model::{
     Denial, Refusal, fold,
-    json::{Json, JsonError, parse_object_spans},
+    json::{Json, JsonError, parse, parse_object_spans},
 };
 
 /// The longest identifier that is accepted, in bytes of its JSON text. It is echoed in errors.
 pub const ID_MAX_BYTES: usize = 1024;
 
-/// The identifier of a request: a string or an integer, kept as its JSON text so that it is echoed exactly.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// The identifier of a request: a string or an integer, kept as its JSON text so that it is echoed exactly. Two
+/// identifiers are equal when their texts are: to find one by another, compare their [`canonical`](Self::canonical) forms.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Id(Box<str>);
 
 impl Id {
@@ -25,6 +26,31 @@ impl Id {
     pub fn as_json(&self) -> &str {
         &self.0
     }
+
+    /// The same identifier in the one spelling that all its spellings share: a client may escape a string once so and
+    /// once otherwise.
+    #[must_use]
+    pub fn canonical(&self) -> Self {
+        parse(self.0.as_bytes(), 1).ok().as_ref().and_then(Self::of).unwrap_or_else(|| self.clone())
+    }
+
+    /// The identifier that a value is, in its canonical form. None for what cannot be one: see [`ID_MAX_BYTES`].
+    pub(crate) fn of(value: &Json) -> Option<Self> {
+        let text = match value {
+            Json::String(_) => value.canonical(),
+            Json::Number(number) if is_integer(number.as_str()) => match number.as_str() {
+                "-0" => "0".to_owned(),
+                text => text.to_owned(),
+            },
+            Json::Null | Json::Bool(_) | Json::Number(_) | Json::Array(_) | Json::Object(_) => return None,
+        };
+        (text.len() <= ID_MAX_BYTES).then(|| Self(text.into()))
+    }
+}
+
+/// Whether a number of JSON has neither a fraction nor an exponent.
+fn is_integer(number: &str) -> bool {
+    number.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-')
 }
 
 /// Which of the three messages of JSON-RPC it is.
@@ -189,8 +215,8 @@ impl Parts {
         }
         if let Some(params) = &self.params {
             let members = params.as_object().ok_or(FrameError::NotAMessage("`params` must be an object"))?;
-            // The parameters that decide which operation is called, with which arguments.
-            let reserved = ["name", "arguments", "uri", "ref", "_meta", "notifications", "task"];
+            // The parameters that decide which operation is called, with which arguments, or which request is called off.
+            let reserved = ["name", "arguments", "uri", "ref", "_meta", "notifications", "task", "requestId"];
             if has_lookalike(members.iter().map(|(name, _)| name.as_str()), &reserved) {
                 return Err(FrameError::NotAMessage("a parameter differs from a known one only in case"));
             }
@@ -223,7 +249,7 @@ fn read_id(value: &Json, text: &[u8]) -> Result<Option<Id>, FrameError> {
     let is_good = match value {
         Json::Null => return Ok(None),
         Json::String(_) => true,
-        Json::Number(number) => number.as_str().bytes().all(|byte| byte.is_ascii_digit() || byte == b'-'),
+        Json::Number(number) => is_integer(number.as_str()),
         Json::Bool(_) | Json::Array(_) | Json::Object(_) => false,
     };
     match std::str::from_utf8(text) {
@@ -307,6 +333,7 @@ mod tests {
             r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"a"},"param\u017f":{"name":"b"}}"#,
             r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"a","NAME":"b"}}"#,
             r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"a","ta\u017f\u212a":{}}}"#,
+            r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":1,"requestID":2}}"#,
         ] {
             assert!(matches!(parse(text), Err(FrameError::NotAMessage(_))), "{text}");
         }

@@ -8,6 +8,7 @@
 //! that wants another agent's session; and an upstream whose answers are malformed. Who the caller is, and what it
 //! may do, is for others to say.
 
+pub mod cancellation;
 pub mod discovery;
 pub mod era;
 pub mod errors;
@@ -19,6 +20,7 @@ pub mod operations;
 pub mod session;
 pub mod sse;
 
+pub use cancellation::cancelled_request;
 pub use era::Era;
 pub use errors::Asked;
 pub use frame::{Frame, Id};

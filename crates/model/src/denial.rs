@@ -171,6 +171,8 @@ denials! {
     AgentSuspended, "agent-suspended", Answer::Status(403), "suspended for now";
     /// The call within which the agent was invoked has ended.
     CallEnded, "call-ended", Answer::Challenge(Some("invalid_token")), "the call that this token belongs to has ended";
+    /// The caller has called its own call off.
+    CallCalledOff, "call-called-off", Answer::Status(409), "the call has been called off";
     /// The view of what is revoked is older than the lease allows.
     ContainmentStale, "containment-stale", Answer::Status(503), "the gateway cannot tell what is revoked";
 

@@ -7,7 +7,8 @@
 //! - nothing with which the agent proved itself leaves: credentials, cookies, hop-by-hop and forwarding headers are
 //!   stripped here, whatever the caller of this crate has let through before;
 //! - the credential goes to the application it was obtained for, at or below its base URL, and to no redirect;
-//! - the agent never sees it: it is in no error, no `Debug` text and no reply header.
+//! - the agent never sees it: it is in no error, no `Debug` text and no reply header;
+//! - what an application that is itself an agent gets is for one call of one caller, and for nothing else.
 //!
 //! Whether the call is allowed is the lock's business, and which addresses may be connected to is `vestibule-egress`'s.
 
@@ -18,10 +19,12 @@ mod probe;
 mod secret_ref;
 mod strategy;
 mod upstream;
+mod withdrawal;
 
 pub use access::Access;
 pub use headers::response_headers;
-pub use outbound::{Forward, Outbound, OutboundError, UpstreamConfig};
+pub use outbound::{Calling, Forward, Outbound, OutboundError, UpstreamConfig};
 pub use probe::ProbeStep;
 pub use secret_ref::{LITERAL_SECRET, SecretError, SecretRef, Secrets};
-pub use strategy::{StaticConfig, StrategyConfig};
+pub use strategy::{CallTokenSource, CalledAgentConfig, StaticConfig, StrategyConfig};
+pub use withdrawal::Withdrawal;

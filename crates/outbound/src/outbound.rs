@@ -1,14 +1,17 @@
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use http::{HeaderMap, HeaderValue, Request, Response, header};
 use hyper::body::Incoming;
 use url::Url;
 use vestibule_egress::{Client, EgressBody, EgressError};
-use vestibule_model::{AppId, Clock, Fault, FaultKind, Method};
+use vestibule_model::{AgentId, AppId, AttemptId, Clock, Fault, FaultKind, Method};
 use vestibule_policy::Permit;
 
 use crate::{
-    Access, SecretError, SecretRef, Secrets, StrategyConfig, access::Placement, headers, strategy::Strategy,
+    Access, CallTokenSource, SecretError, SecretRef, Secrets, StrategyConfig,
+    access::Placement,
+    headers,
+    strategy::{Means, Strategy},
     upstream::Upstream,
 };
 
@@ -64,6 +67,15 @@ pub struct Forward {
     pub body: EgressBody,
 }
 
+/// What a credential of its own needs to know of the call that it is for.
+#[derive(Debug, Clone, Copy)]
+pub struct Calling {
+    /// The attempt.
+    pub attempt: AttemptId,
+    /// How long the call may still take: its credential need not live longer.
+    pub life: Duration,
+}
+
 /// Door two of all applications. Immutable: a new configuration is a new `Outbound`.
 #[derive(Debug)]
 pub struct Outbound {
@@ -73,7 +85,7 @@ pub struct Outbound {
 
 impl Outbound {
     /// Reads every secret once, so that a gateway that could not use one says so when it starts. Blocks while files are
-    /// read.
+    /// read. `call_tokens` makes what called agents get.
     ///
     /// # Errors
     /// [`OutboundError`] for the first application that could not be called.
@@ -82,11 +94,13 @@ impl Outbound {
         client: Client,
         secrets: Secrets,
         clock: Arc<dyn Clock>,
+        call_tokens: Arc<dyn CallTokenSource>,
     ) -> Result<Self, OutboundError> {
+        let means = Means { secrets, clock, call_tokens };
         let upstreams = apps
             .into_iter()
             .map(|config| {
-                let strategy = Strategy::new(config.strategy, secrets, &clock)?;
+                let strategy = Strategy::new(config.strategy, &means)?;
                 let upstream = Upstream::new(config.app.clone(), &config.url, strategy)?;
                 Ok((config.app, Arc::new(upstream)))
             })
@@ -98,21 +112,28 @@ impl Outbound {
     ///
     /// # Errors
     /// `AccessUnavailable` when it cannot be obtained.
-    pub async fn obtain(&self, permit: Permit) -> Result<Access, Fault> {
+    pub async fn obtain(&self, permit: Permit, calling: &Calling) -> Result<Access, Fault> {
         let upstream = self.upstream(&permit.operation().app)?;
-        let placement = upstream.strategy.obtain().await?;
+        let placement = upstream.strategy.obtain(permit.caller(), calling).await?;
         Ok(Access { upstream, placement, permit: Some(permit) })
     }
 
     /// The credential for a question of the gateway itself, such as which operations there are. Never for what an agent
-    /// asked.
+    /// asked. An application that is an agent is asked without one: its tokens are for calls of somebody.
     ///
     /// # Errors
     /// As [`Outbound::obtain`].
     pub async fn obtain_own(&self, app: &AppId) -> Result<Access, Fault> {
         let upstream = self.upstream(app)?;
-        let placement = upstream.strategy.obtain().await?;
+        let placement = upstream.strategy.obtain_own().await?;
         Ok(Access { upstream, placement, permit: None })
+    }
+
+    /// The agent that the application is, if it is one: its calls to other applications, for a call of its own, end with
+    /// that call.
+    #[must_use]
+    pub fn called_agent(&self, app: &AppId) -> Option<&AgentId> {
+        self.upstreams.get(app)?.strategy.called_agent()
     }
 
     /// Calls the application that `access` was obtained for. The answer streams; dropping it closes the connection.

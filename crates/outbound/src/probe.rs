@@ -66,6 +66,10 @@ impl Outbound {
 
         let answer = format!("GET answers {status}");
         steps.push(match status {
+            // What it answers to a caller's token only a call can tell.
+            StatusCode::UNAUTHORIZED if upstream.strategy.called_agent().is_some() => {
+                ProbeStep::good("answer", format!("{answer}: it demands a token, as a called agent should"))
+            }
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
                 return Err(ProbeStep::bad(
                     "answer",

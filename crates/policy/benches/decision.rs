@@ -7,8 +7,8 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use serde_json::json;
 use vestibule_inbound::{Caller, TokenFacts};
 use vestibule_model::{
-    Actor, Agent, AgentId, AgentState, AppId, AppKind, Chain, Directory, Effect, Operation, OperationId,
-    Risk, SeededEntropy, Timestamp, UserId, json::parse,
+    Actor, Agent, AgentId, AgentState, AppId, AppKind, Authority, Chain, Directory, Effect, Operation,
+    OperationId, Represented, Risk, SeededEntropy, Thumbprint, Timestamp, UserId, json::parse,
 };
 use vestibule_policy::{
     AppOperations, Attempt, Catalog, Environment, Lock, Options, PolicyFile, PolicySet, Verdict,
@@ -82,8 +82,27 @@ fn caller(user: bool, seed: u64) -> Caller {
     let token =
         TokenFacts::for_test("https://gw/apps/app", Timestamp::from_millis(0), &SeededEntropy::new(seed));
     let actor = Actor { issuer: Arc::clone(&token.issuer), agent: AgentId::new("a").unwrap() };
-    let user = user.then(|| UserId { issuer: "https://idp".to_owned(), subject: "u".to_owned() });
+    let user = user.then(|| Represented {
+        id: UserId { issuer: "https://idp".to_owned(), subject: "u".to_owned() },
+        groups: BTreeSet::new(),
+        session: None,
+        client: None,
+    });
     Caller::for_test(user, Chain::new(vec![actor]).unwrap(), token)
+}
+
+/// Three agents, two of them known by their keys, with what was handed on to the last.
+fn chain(seed: u64) -> Caller {
+    let root = caller(false, seed);
+    let mut token = root.token().clone();
+    let details = r#"[{"type":"vestibule_operations","locations":["https://gw/apps/app"],"operations":{"tool2":{},"tool3":{}}}]"#;
+    token.authority = Some(Authority::from_json(&parse(details.as_bytes(), 16).unwrap()).unwrap());
+    let spawned = |number| Actor {
+        issuer: Arc::clone(&token.issuer),
+        agent: AgentId::of_key(&Thumbprint::from_bytes([number; 32])),
+    };
+    let actors = root.chain().actors().iter().cloned().chain([spawned(1), spawned(2)]).collect();
+    Caller::for_test(None, Chain::new(actors).unwrap(), token)
 }
 
 fn decisions(c: &mut Criterion) {
@@ -98,7 +117,9 @@ fn decisions(c: &mut Criterion) {
     let mut group = c.benchmark_group("decide");
     for count in [1_000, 10_000] {
         let lock = lock(count, 20);
-        for (name, caller) in [("agent", caller(false, 1)), ("agent and user", caller(true, 2))] {
+        let callers =
+            [("agent", caller(false, 1)), ("agent and user", caller(true, 2)), ("chain of three", chain(3))];
+        for (name, caller) in callers {
             group.bench_function(format!("{name}, {count} policies"), |b| {
                 b.iter(|| {
                     let verdict = lock.decide(black_box(&caller), black_box(&attempt), &env);

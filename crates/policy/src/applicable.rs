@@ -1,18 +1,20 @@
 //! What an agent may do, over all operations: never, always, or under which conditions.
 
+use std::collections::BTreeSet;
+
 use cedar_policy::{Effect, Request};
 use serde::Serialize;
-use vestibule_model::{AgentId, OperationId, Refusal, UserId};
+use vestibule_model::{AgentId, Refusal, Thumbprint, UserId};
 
 use crate::{
-    catalog::Entry,
     engine::{self, EngineError},
     explain::{Unexplained, effect},
     frame::{Frame, SubjectSlice},
-    lock::{Lock, Snapshot},
+    lock::Lock,
     set::PolicySet,
     statement::Statement,
-    subjects::{Facts, Subjects},
+    subjects::{Facts, Human, Subjects},
+    target::Target,
 };
 
 /// Whether an operation may be called.
@@ -34,13 +36,18 @@ pub struct Applicable {
     pub agent: AgentId,
     /// The user it acts for.
     pub user: Option<UserId>,
+    /// The groups that user is in.
+    pub user_groups: BTreeSet<String>,
     /// The digest of the policy set.
     pub policy_set: String,
     /// Every operation of the catalog.
     pub operations: Vec<ApplicableOperation>,
+    /// Handing something on to a child that it spawns and that is known by its key alone. What it may hand on to registered
+    /// agents depends on them: [`Lock::explain`] answers for one.
+    pub delegate: ApplicableOperation,
 }
 
-/// What an agent may do with one operation.
+/// What an agent may do with one operation, or whether it may delegate.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ApplicableOperation {
     /// As policies name it.
@@ -90,44 +97,54 @@ impl From<EngineError> for NotApplicable {
 }
 
 impl Lock {
-    /// What `agent` may do, for `user` or for nobody.
+    /// What `agent` may do, for `user` (who is in `user_groups`) or for nobody.
     ///
     /// # Errors
     /// When the agent is not registered or no policies are loaded.
-    pub fn applicable(&self, agent: &AgentId, user: Option<&UserId>) -> Result<Applicable, NotApplicable> {
+    pub fn applicable(
+        &self,
+        agent: &AgentId,
+        user: Option<&UserId>,
+        user_groups: &BTreeSet<String>,
+    ) -> Result<Applicable, NotApplicable> {
         let snapshot = self.snapshot();
-        snapshot.refuse_when_empty().map_err(NotApplicable::Refused)?;
         let set = &*snapshot.policies;
-        let operations: Result<Vec<_>, NotApplicable> =
-            set.operations.entries.iter().map(|entry| operation(&snapshot, agent, user, &entry.id)).collect();
+        let human = user.map(|id| Human { id: id.clone(), groups: user_groups.clone() });
+        let subjects = snapshot.refuse_when_empty().and_then(|()| {
+            Subjects::suppose([agent].into_iter(), human, Facts::default(), &snapshot.directory)
+        });
+        let subjects = subjects.map_err(NotApplicable::Refused)?;
+        let mut operations = Vec::with_capacity(set.operations.entries.len());
+        for (position, entry) in set.operations.entries.iter().enumerate() {
+            let frame = snapshot.frame(subjects.clone(), position, entry).map_err(NotApplicable::Refused)?;
+            operations.push(listed(set, &frame, &entry.target)?);
+        }
+        let (frame, target) = snapshot.delegation(subjects, &some_child()).map_err(NotApplicable::Refused)?;
         Ok(Applicable {
             agent: agent.clone(),
             user: user.cloned(),
+            user_groups: user_groups.clone(),
             policy_set: set.digest.clone(),
-            operations: operations?,
+            operations,
+            delegate: listed(set, &frame, &target)?,
         })
     }
 }
 
-fn operation(
-    snapshot: &Snapshot,
-    agent: &AgentId,
-    user: Option<&UserId>,
-    id: &OperationId,
-) -> Result<ApplicableOperation, NotApplicable> {
-    let subjects =
-        Subjects::suppose([agent].into_iter(), user.cloned(), Facts::default(), &snapshot.directory);
-    let (position, entry) = snapshot.operation(id).map_err(NotApplicable::Refused)?;
-    let framed = subjects.and_then(|subjects| snapshot.frame(subjects, position, entry));
-    let frame = framed.map_err(NotApplicable::Refused)?;
+/// A child that is known by its key alone, whatever that is.
+fn some_child() -> AgentId {
+    AgentId::of_key(&Thumbprint::from_bytes([0; 32]))
+}
+
+fn listed(set: &PolicySet, frame: &Frame, target: &Target) -> Result<ApplicableOperation, EngineError> {
     let mut listed = ApplicableOperation {
-        operation: id.to_string(),
+        operation: target.name.clone(),
         may: May::Always,
         grants: Vec::new(),
         guards: Vec::new(),
     };
     for subject in &frame.slices {
-        let may = about(&snapshot.policies, &frame, entry, subject, &mut listed)?;
+        let may = about(set, frame, target, subject, &mut listed)?;
         listed.may = listed.may.min(may);
     }
     Ok(listed)
@@ -136,11 +153,11 @@ fn operation(
 fn about(
     set: &PolicySet,
     frame: &Frame,
-    entry: &Entry,
+    target: &Target,
     subject: &SubjectSlice,
     listed: &mut ApplicableOperation,
 ) -> Result<May, EngineError> {
-    let request = entry.question(&subject.uid).in_context(engine::context(frame.subjects.parts()?)?)?;
+    let request = target.question(&subject.uid).in_context(engine::context(frame.subjects.parts()?)?)?;
     let (mut grants, mut guards) = (Vec::new(), Vec::new());
     for policy in subject.slice.statements(&set.statements) {
         let Some(conditions) = open_conditions(policy, &request, frame)? else { continue };

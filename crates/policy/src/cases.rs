@@ -1,9 +1,10 @@
-//! Tests of policies, written beside them: calls with the decision they must get.
+//! Tests of policies, written beside them: calls and delegations with the decision they must get.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
     sync::Arc,
+    time::Duration,
 };
 
 use serde::{Deserialize, Serialize};
@@ -13,7 +14,7 @@ use vestibule_model::{
 };
 
 use crate::{
-    hypothesis::Hypothesis,
+    hypothesis::{Deed, Hypothesis},
     lock::{Decided, Snapshot},
     set::PolicySet,
 };
@@ -22,7 +23,7 @@ use crate::{
 const DEFAULT_AT: &str = "2026-01-07T12:00:00Z";
 const JSON_DEPTH_MAX: usize = 64;
 
-/// One call and what must be decided about it.
+/// One call, or the wish to hand something on, and what must be decided about it.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Case {
@@ -35,9 +36,12 @@ struct Case {
     #[serde(default)]
     ancestors: Vec<Ancestor>,
     user: Option<UserId>,
-    /// `{app}__{name}`.
-    operation: String,
+    #[serde(default)]
+    user_groups: BTreeSet<String>,
+    /// `{app}__{name}`. Either this or `delegate`.
+    operation: Option<String>,
     arguments: Option<Box<RawValue>>,
+    delegate: Option<Delegate>,
     #[serde(default)]
     scopes: BTreeSet<String>,
     #[serde(default)]
@@ -59,6 +63,23 @@ struct Ancestor {
     agent: AgentId,
     groups: Option<BTreeSet<String>>,
     trust: Option<u8>,
+}
+
+/// Handing something on, in place of a call.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Delegate {
+    /// With `groups` or `trust` it is defined here; otherwise it is the registered one, or one known by its key alone.
+    child: AgentId,
+    groups: Option<BTreeSet<String>>,
+    trust: Option<u8>,
+    /// Without: one more than the agents that are named.
+    depth: Option<usize>,
+    /// Seconds.
+    expires: u64,
+    /// Without: all of the parent's.
+    #[serde(default)]
+    operations: BTreeSet<String>,
 }
 
 /// What came of a case.
@@ -117,8 +138,9 @@ fn run(set: &Arc<PolicySet>, directory: &Directory, case: Case) -> Result<CaseRe
     }
     let hypothesis = hypothesis(&case).map_err(impossible)?;
     let defined = case.ancestors.iter().map(|above| (&above.agent, &above.groups, above.trust));
+    let child = case.delegate.as_ref().map(|delegate| (&delegate.child, &delegate.groups, delegate.trust));
     let mut directory = directory.clone();
-    for (id, groups, trust) in defined.chain([(&case.agent, &case.groups, case.trust)]) {
+    for (id, groups, trust) in defined.chain([(&case.agent, &case.groups, case.trust)]).chain(child) {
         if groups.is_some() || trust.is_some() {
             directory = directory.with(Arc::new(agent(id, groups, trust).map_err(impossible)?));
         }
@@ -162,9 +184,9 @@ fn agent(id: &AgentId, groups: &Option<BTreeSet<String>>, trust: Option<u8>) -> 
 }
 
 fn hypothesis(case: &Case) -> Result<Hypothesis, String> {
-    let (app, name) =
-        case.operation.split_once("__").ok_or_else(|| "`operation` is written `{app}__{name}`".to_owned())?;
-    let arguments = case.arguments.as_ref().map_or("{}", |arguments| arguments.get());
+    if case.user.is_none() && !case.user_groups.is_empty() {
+        return Err("`user_groups` are those of a `user`".to_owned());
+    }
     let at: jiff::Timestamp = case
         .at
         .as_deref()
@@ -175,12 +197,35 @@ fn hypothesis(case: &Case) -> Result<Hypothesis, String> {
         agent: case.agent.clone(),
         ancestors: case.ancestors.iter().map(|above| above.agent.clone()).collect(),
         user: case.user.clone(),
+        user_groups: case.user_groups.clone(),
         issuer: case.issuer.clone(),
+        audience: String::new(),
         scopes: case.scopes.clone(),
         claims: case.claims.clone(),
+        authority: None,
         ip: case.ip,
         at: Timestamp::from_millis(at.as_millisecond()),
-        operation: OperationId::new(AppId::new(app).map_err(|why| why.to_string())?, name),
-        arguments: json::parse(arguments.as_bytes(), JSON_DEPTH_MAX).map_err(|why| why.to_string())?,
+        deed: deed(case)?,
     })
+}
+
+fn deed(case: &Case) -> Result<Deed, String> {
+    match (&case.operation, &case.arguments, &case.delegate) {
+        (Some(operation), arguments, None) => {
+            let written = || "`operation` is written `{app}__{name}`".to_owned();
+            let (app, name) = operation.split_once("__").ok_or_else(written)?;
+            let app = AppId::new(app).map_err(|why| why.to_string())?;
+            let arguments = arguments.as_ref().map_or("{}", |arguments| arguments.get());
+            let arguments =
+                json::parse(arguments.as_bytes(), JSON_DEPTH_MAX).map_err(|why| why.to_string())?;
+            Ok(Deed::Call { operation: OperationId::new(app, name), arguments })
+        }
+        (None, None, Some(delegate)) => Ok(Deed::Delegate {
+            child: delegate.child.clone(),
+            depth: delegate.depth.unwrap_or(case.ancestors.len() + 2),
+            lifetime: Duration::from_secs(delegate.expires),
+            operations: delegate.operations.clone(),
+        }),
+        (_, _, _) => Err("a case has an `operation`, with `arguments` or without, or `delegate`".to_owned()),
+    }
 }

@@ -2,14 +2,15 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use cedar_policy::{Entities, Entity, EntityUid};
+use cedar_policy::Entities;
 use serde_json::{Map, Value, json};
 use vestibule_model::{AppId, AppKind, Operation, OperationId};
 
 use crate::{
-    engine::{self, CALL, EngineError, Question},
+    engine::{self, CALL, DELEGATE, EngineError},
     problem::Problem,
     schema::Input,
+    target::Target,
 };
 
 /// The operations of one application.
@@ -32,25 +33,8 @@ pub type Catalog = Vec<AppOperations>;
 pub(crate) struct Entry {
     pub(crate) id: OperationId,
     pub(crate) operation: Operation,
-    pub(crate) input: Input,
-    pub(crate) action: EntityUid,
-    /// The groups above the action: the application's, and `call`.
-    pub(crate) groups: [EntityUid; 2],
-    pub(crate) resource: EntityUid,
-    /// The application above the resource.
-    pub(crate) above: [EntityUid; 1],
-    /// The operation, its action, its application and the groups above.
-    pub(crate) entities: Vec<Entity>,
-}
-
-impl Entry {
-    pub(crate) fn question(&self, principal: &EntityUid) -> Question {
-        Question {
-            principal: principal.clone(),
-            action: self.action.clone(),
-            resource: self.resource.clone(),
-        }
-    }
+    /// What policies see of it.
+    pub(crate) target: Arc<Target>,
 }
 
 /// One application with the positions of its operations.
@@ -76,7 +60,8 @@ impl Operations {
         let mut all = Self::default();
         for listed in catalog {
             let place = format!("app {}", listed.app);
-            if listed.app.as_str() == CALL || all.app(&listed.app).is_some() {
+            let is_reserved = [CALL, DELEGATE].contains(&listed.app.as_str());
+            if is_reserved || all.app(&listed.app).is_some() {
                 let why = format!("the application id `{}` is reserved or used twice", listed.app);
                 problems.push(Problem::error(&place, why).help("give the application another id"));
                 continue;
@@ -116,16 +101,17 @@ impl Operations {
             all.extend(entities.iter().cloned());
             entities.extend(above.iter().cloned());
             self.by_id.insert(id.clone(), self.entries.len());
-            self.entries.push(Entry {
+            let target = Target {
+                name: id.to_string(),
                 action: engine::action_uid(&id.to_string()),
-                groups: [engine::action_uid(id.app.as_str()), engine::action_uid(CALL)],
+                groups: vec![engine::action_uid(id.app.as_str()), engine::action_uid(CALL)],
                 resource: engine::operation_uid(&id),
-                above: [engine::app_uid(&id.app)],
-                operation: operation.clone(),
+                above: vec![engine::app_uid(&id.app)],
                 input,
+                scopes: operation.scopes.clone(),
                 entities,
-                id,
-            });
+            };
+            self.entries.push(Entry { operation: operation.clone(), target: Arc::new(target), id });
         }
         let entities = engine::store(all)?;
         self.apps.push(App { id: listed.app.clone(), entries: first..self.entries.len(), entities });
@@ -159,7 +145,7 @@ impl Operations {
                     "principalTypes": ["Agent", "User"],
                     "resourceTypes": ["Operation"],
                     "context": { "type": "Record", "attributes": {
-                        "input": entry.input.to_cedar(),
+                        "input": entry.target.input.to_cedar(),
                         "caller": { "type": "Caller" },
                         "token": { "type": "TokenFacts" },
                         "env": { "type": "Env" },

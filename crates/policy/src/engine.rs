@@ -36,6 +36,7 @@ pub(crate) struct Types {
     pub(crate) user: EntityTypeName,
     pub(crate) operation: EntityTypeName,
     agent_group: EntityTypeName,
+    user_group: EntityTypeName,
     chain: EntityTypeName,
     token: EntityTypeName,
     app: EntityTypeName,
@@ -50,12 +51,21 @@ pub(crate) static TYPES: LazyLock<Types> = LazyLock::new(|| {
         user: name("User"),
         operation: name("Operation"),
         agent_group: name("AgentGroup"),
+        user_group: name("UserGroup"),
         chain: name("Chain"),
         token: name("Token"),
         app: name("App"),
         action: name("Action"),
     }
 });
+
+/// The type of the groups that agents, or users, are in.
+pub(crate) fn group_type(kind: &EntityTypeName) -> Option<&'static EntityTypeName> {
+    let types = &*TYPES;
+    [(&types.agent, &types.agent_group), (&types.user, &types.user_group)]
+        .into_iter()
+        .find_map(|(member, group)| (member == kind).then_some(group))
+}
 
 fn uid(kind: &EntityTypeName, id: &str) -> EntityUid {
     EntityUid::from_type_name_and_id(kind.clone(), EntityId::new(id))
@@ -69,9 +79,12 @@ pub(crate) fn group_uid(group: &str) -> EntityUid {
     uid(&TYPES.agent_group, group)
 }
 
-/// An issuer has no fragment (RFC 8414 §2), so `#` separates without doubt.
 pub(crate) fn user_uid(user: &UserId) -> EntityUid {
-    uid(&TYPES.user, &format!("{}#{}", user.issuer, user.subject))
+    uid(&TYPES.user, &user.to_string())
+}
+
+pub(crate) fn user_group_uid(group: &str) -> EntityUid {
+    uid(&TYPES.user_group, group)
 }
 
 pub(crate) fn operation_uid(operation: &OperationId) -> EntityUid {
@@ -89,6 +102,13 @@ pub(crate) fn action_uid(id: &str) -> EntityUid {
 
 /// The group that every operation's action is in.
 pub(crate) const CALL: &str = "call";
+
+/// The action of handing something on to a child. In no group: who may call everything may not thereby spawn.
+pub(crate) const DELEGATE: &str = "delegate";
+
+pub(crate) fn delegate_uid() -> EntityUid {
+    action_uid(DELEGATE)
+}
 
 fn chain_uid() -> EntityUid {
     uid(&TYPES.chain, "chain")
@@ -127,8 +147,18 @@ pub(crate) fn agent_entities(
     Ok(entities)
 }
 
-pub(crate) fn user_entity(user: &UserId) -> Entity {
-    Entity::new_no_attrs(user_uid(user), HashSet::new())
+/// A user below their groups, and the groups themselves.
+pub(crate) fn user_entities(user: &UserId, groups: &BTreeSet<String>) -> Vec<Entity> {
+    let parents: HashSet<EntityUid> = groups.iter().map(|group| user_group_uid(group)).collect();
+    let mut entities: Vec<Entity> =
+        parents.iter().map(|group| Entity::new_no_attrs(group.clone(), HashSet::new())).collect();
+    entities.push(Entity::new_no_attrs(user_uid(user), parents));
+    entities
+}
+
+/// The action of handing something on.
+pub(crate) fn delegate_entity() -> Entity {
+    Entity::new_no_attrs(delegate_uid(), HashSet::new())
 }
 
 /// The chain, below all of its agents.

@@ -27,10 +27,10 @@ const EXPLAINED_MAX: usize = 1_000;
 /// Which scopes put a claim into a token: what the issuer is configured with.
 pub type ClaimScopes = BTreeMap<String, BTreeSet<String>>;
 
-/// An attempt explained.
+/// An attempt explained, or the wish to hand something on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Explanation {
-    /// The operation, as policies name it.
+    /// The operation, as policies name it, or `delegate`.
     pub operation: String,
     /// Permit or deny.
     pub outcome: Outcome,
@@ -116,7 +116,7 @@ impl Lock {
             }
         }
         Ok(Explanation {
-            operation: hypothesis.operation.to_string(),
+            operation: hypothesis.deed.to_string(),
             outcome: Outcome::of(refusal.is_none()),
             denial: refusal.as_ref().map(|refusal| refusal.denial.code()),
             cause: refusal.as_ref().map(|refusal| refusal.cause.clone()),
@@ -135,7 +135,7 @@ pub struct Unexplained(#[source] pub(crate) EngineError);
 
 struct View<'a> {
     set: &'a PolicySet,
-    scene: &'a Scene<'a>,
+    scene: &'a Scene,
     context: &'a Context,
     claim_scopes: Option<&'a ClaimScopes>,
 }
@@ -146,7 +146,7 @@ impl View<'_> {
         slice: &SubjectSlice,
         decided: &SubjectDecision,
     ) -> Result<SubjectExplanation, EngineError> {
-        let request = self.scene.entry.question(&slice.uid).in_context(self.context.clone())?;
+        let request = self.scene.target.question(&slice.uid).in_context(self.context.clone())?;
         let determining = decided.policies.iter().filter_map(|id| self.set.statement(id));
         let determining = determining.map(|policy| self.policy(policy, &request));
         let nearest = if !decided.allow && decided.policies.is_empty() {
@@ -163,15 +163,18 @@ impl View<'_> {
         })
     }
 
-    /// The permits of this operation that need the fewest changes: first those about this subject, then those about
-    /// others, which the subject would have to be or belong to.
+    /// The permits of this target that need the fewest changes: first those about this subject, then those about
+    /// others, which the subject would have to be or belong to: an agent is no user, and in no group of users.
     fn nearest(
         &self,
         slice: &SubjectSlice,
         request: &Request,
     ) -> Result<Vec<PolicyExplanation>, EngineError> {
         let is_grant = |policy: &&Statement| {
-            policy.effect == Effect::Permit && !policy.shadow && policy.scope.covers(self.scene.entry)
+            policy.effect == Effect::Permit
+                && !policy.shadow
+                && policy.scope.covers(&self.scene.target)
+                && policy.scope.principal.can_be(slice.uid.type_name())
         };
         let mut nearest = Vec::new();
         for permit in self.set.statements.iter().filter(is_grant).take(EXPLAINED_MAX) {
@@ -193,7 +196,7 @@ impl View<'_> {
         let mut conditions = Vec::new();
         let mut changes = Vec::new();
         if policy.challenges {
-            changes.push(format!("the token would need {}", one_of(&self.scene.entry.operation.scopes)));
+            changes.push(format!("the token would need {}", one_of(&self.scene.target.scopes)));
         }
         for condition in policy.conditions()? {
             let is = engine::holds(&condition.expression, request, &self.scene.frame.entities);

@@ -1,4 +1,4 @@
-//! What is the same for every attempt of one caller at one operation: entities, slices, the fixed parts of the context.
+//! What is the same for everything that one caller asks about one target: entities, slices, the fixed parts of the context.
 //! Built once per token and operation, then only the arguments and the environment change.
 
 use std::sync::Arc;
@@ -7,7 +7,6 @@ use cedar_policy::{Context, Entities, EntityUid};
 use vestibule_model::{Denial, Refusal, json::Json};
 
 use crate::{
-    catalog::Entry,
     convert::{self, Inexact},
     decision::{Decision, Outcome, ShadowDecision, SubjectDecision},
     engine::{self, Answer, EngineError, Parts},
@@ -18,6 +17,7 @@ use crate::{
     set::PolicySet,
     slice::Slice,
     subjects::Subjects,
+    target::Target,
 };
 
 /// One subject with the policies that can matter for it.
@@ -27,7 +27,7 @@ pub(crate) struct SubjectSlice {
     pub(crate) slice: Arc<Slice>,
 }
 
-/// One caller and one operation.
+/// One caller and one target.
 #[derive(Debug)]
 pub(crate) struct Frame {
     pub(crate) subjects: Subjects,
@@ -59,7 +59,7 @@ impl Frame {
     pub(crate) fn new(
         subjects: Subjects,
         slices: Vec<SubjectSlice>,
-        entry: &Entry,
+        target: &Target,
     ) -> Result<Self, EngineError> {
         let (mut reads, mut all) = (Reads::default(), Reads::default());
         let mut has_shadow = false;
@@ -70,7 +70,8 @@ impl Frame {
         }
         let mut fixed = subjects.parts()?;
         fixed.retain(|(name, _)| all.member(name).is_some());
-        let entities = engine::store(subjects.entities()?.into_iter().chain(entry.entities.iter().cloned()))?;
+        let entities =
+            engine::store(subjects.entities()?.into_iter().chain(target.entities.iter().cloned()))?;
         Ok(Self { subjects, slices, entities, fixed, reads, shadow_reads: has_shadow.then_some(all) })
     }
 
@@ -78,14 +79,14 @@ impl Frame {
     pub(crate) fn decide(
         &self,
         set: &PolicySet,
-        entry: &Entry,
+        target: &Target,
         arguments: &Json,
         env: &Environment,
     ) -> Result<(Decision, Context), Obstacle> {
-        let context = self.context(set, entry, &self.reads, arguments, env)?;
+        let context = self.context(set, target, &self.reads, arguments, env)?;
         let mut subjects = Vec::with_capacity(self.slices.len());
         for subject in &self.slices {
-            let request = entry.question(&subject.uid).in_context(context.clone())?;
+            let request = target.question(&subject.uid).in_context(context.clone())?;
             let answer = engine::ask(subject.slice.enforced(&set.statements)?, &request, &self.entities);
             subjects.push(SubjectDecision {
                 subject: subject.uid.to_string(),
@@ -94,7 +95,7 @@ impl Frame {
                 errors: answer.failed,
             });
         }
-        let shadow = self.shadow(set, entry, arguments, env, &subjects);
+        let shadow = self.shadow(set, target, arguments, env, &subjects);
         Ok((Decision::of(subjects, &set.digest, shadow), context))
     }
 
@@ -102,20 +103,20 @@ impl Frame {
     fn shadow(
         &self,
         set: &PolicySet,
-        entry: &Entry,
+        target: &Target,
         arguments: &Json,
         env: &Environment,
         enforced: &[SubjectDecision],
     ) -> Vec<ShadowDecision> {
         let Some(reads) = &self.shadow_reads else { return Vec::new() };
-        let context = self.context(set, entry, reads, arguments, env);
+        let context = self.context(set, target, reads, arguments, env);
         let mut differences = Vec::new();
         for (subject, decided) in self.slices.iter().zip(enforced) {
             if subject.slice.shadow_reads.is_none() {
                 continue;
             }
             let answer = context.as_ref().ok().and_then(|context| {
-                let request = entry.question(&subject.uid).in_context(context.clone()).ok()?;
+                let request = target.question(&subject.uid).in_context(context.clone()).ok()?;
                 Some(engine::ask(subject.slice.with_shadow(&set.statements).ok()?, &request, &self.entities))
             });
             let permitted = answer.as_ref().is_some_and(Answer::is_permit);
@@ -136,14 +137,14 @@ impl Frame {
     fn context(
         &self,
         set: &PolicySet,
-        entry: &Entry,
+        target: &Target,
         reads: &Reads,
         arguments: &Json,
         env: &Environment,
     ) -> Result<Context, Obstacle> {
         let mut parts = self.fixed.clone();
         if let Some(reads) = reads.member("input") {
-            let input = convert::record(&entry.input.fields, reads, arguments).map_err(Obstacle::Inexact)?;
+            let input = convert::record(&target.input.fields, reads, arguments).map_err(Obstacle::Inexact)?;
             parts.push(("input".to_owned(), input));
         }
         if let Some(reads) = reads.member("env") {
@@ -156,18 +157,18 @@ impl Frame {
     pub(crate) fn is_visible(
         &self,
         set: &PolicySet,
-        entry: &Entry,
+        target: &Target,
         env: &Environment,
     ) -> Result<bool, EngineError> {
         let context = listing_context(&self.subjects, set, env)?;
-        is_listed(set, &self.slices, entry, &context, &self.entities)
+        is_listed(set, &self.slices, target, &context, &self.entities)
     }
 
     /// Whether every subject would be permitted if the token had every scope.
     pub(crate) fn is_scope_all_that_lacks(
         &self,
         set: &PolicySet,
-        entry: &Entry,
+        target: &Target,
         decision: &Decision,
         context: &Context,
     ) -> Result<bool, EngineError> {
@@ -183,7 +184,7 @@ impl Frame {
                 return Ok(false);
             }
             let policies = subject.slice.without_challenges(&set.statements)?;
-            let request = entry.question(&subject.uid).in_context(context.clone())?;
+            let request = target.question(&subject.uid).in_context(context.clone())?;
             if !engine::ask(&policies, &request, &self.entities).is_permit() {
                 return Ok(false);
             }
@@ -208,12 +209,12 @@ pub(crate) fn listing_context(
 pub(crate) fn is_listed(
     set: &PolicySet,
     slices: &[SubjectSlice],
-    entry: &Entry,
+    target: &Target,
     context: &Context,
     entities: &Entities,
 ) -> Result<bool, EngineError> {
     for subject in slices {
-        let request = entry.question(&subject.uid).in_context(context.clone())?;
+        let request = target.question(&subject.uid).in_context(context.clone())?;
         let answer = engine::ask(subject.slice.listed(&set.statements)?, &request, entities);
         let possible = answer.is_permit() || (!answer.failed.is_empty() && !answer.is_forbidden());
         if !possible {
@@ -228,13 +229,13 @@ pub(crate) fn is_listed(
 ///
 /// Otherwise members of an argument that is an object matter to policies only where its value is compared as a whole,
 /// and there an undeclared one is refused when the value is converted.
-pub(crate) fn undeclared(entry: &Entry, arguments: &Json) -> Option<Refusal> {
+pub(crate) fn undeclared(target: &Target, arguments: &Json) -> Option<Refusal> {
     let Some(members) = arguments.as_object() else {
         let mut refusal = Refusal::new(Denial::ArgumentInexact, "the arguments are not an object");
         refusal.hints.push("the arguments must be an object".to_owned());
         return Some(refusal);
     };
-    let Input { fields, open } = &entry.input;
+    let Input { fields, open } = &target.input;
     let undeclared = members.iter().find(|(name, _)| !open && !fields.contains_key(name.as_str()));
     let (name, taken_for) = match undeclared {
         Some((name, _)) => (name.as_str(), None),
@@ -245,7 +246,7 @@ pub(crate) fn undeclared(entry: &Entry, arguments: &Json) -> Option<Refusal> {
     };
     let name: String = name.chars().take(64).collect();
     let mut refusal =
-        Refusal::new(Denial::ArgumentUndeclared, format!("`{name}` is not declared by `{}`", entry.id));
+        Refusal::new(Denial::ArgumentUndeclared, format!("`{name}` is not declared by `{}`", target.name));
     refusal.hints.push(match taken_for {
         None => format!("leave out the argument `{name}`: the operation does not declare it"),
         Some(declared) => {

@@ -202,7 +202,20 @@ impl Parsed<'_> {
         let prefix = format!("for policy `{}`, ", self.statement.id);
         let message = error.to_string().replace(&prefix, "");
         let help = error.help().map(|help| help.to_string().replace(&prefix, ""));
-        Problem { help, ..self.problem(self.at + offset, message) }
+        let problem = Problem { help, ..self.problem(self.at + offset, message) };
+        if self.is_for_calls_only(offset, &problem.message) {
+            return problem.help("without an action the policy is about delegating as well, where the resource is an agent: write `action in Action::\"call\"`");
+        }
+        problem
+    }
+
+    /// Whether a policy that names no action says something of calls that has no meaning where something is handed on.
+    fn is_for_calls_only(&self, offset: usize, message: &str) -> bool {
+        let is_of_resource =
+            || self.statement.text.get(offset..).is_some_and(|text| text.starts_with("resource"));
+        let is_of_agent = message.contains("on entity type `Agent`") && is_of_resource();
+        self.statement.scope.is_about_delegating_too()
+            && (message.contains("in context for Action::\"delegate\"") || is_of_agent)
     }
 
     /// A policy that can never match is an error where it is enforced: as a permit it is an outage, as a guard rail a
@@ -216,7 +229,10 @@ impl Parsed<'_> {
             let severity = if self.statement.shadow { Severity::Warning } else { Severity::Error };
             return Problem { severity, ..self.finding(warning) };
         }
-        let idle = !operations.entries.iter().any(|entry| self.statement.scope.names(entry));
+        // Delegating is always there to be about; but what is about more than that may wait for the rest.
+        let scope = &self.statement.scope;
+        let idle = !scope.is_about_delegating_only()
+            && !operations.entries.iter().any(|entry| scope.names(&entry.target));
         if idle {
             let problem = self.problem(self.at, "the policy is about operations of which none is known yet");
             return Problem { severity: Severity::Warning, ..problem };

@@ -7,6 +7,7 @@ use vestibule_inbound::Caller;
 use vestibule_model::{AppId, Denial, Digest, Directory, OperationId, Refusal, json::Json};
 
 use crate::{
+    bound::Bound,
     catalog::{Entry, Names},
     decision::{Decision, Permit, Verdict},
     engine::{self, EngineError},
@@ -15,7 +16,8 @@ use crate::{
     refusal,
     set::PolicySet,
     slice::Slice,
-    subjects::Subjects,
+    subjects::{Subject, Subjects},
+    target::Target,
 };
 
 /// An operation with its arguments.
@@ -65,11 +67,12 @@ impl Lock {
     }
 
     /// Decides one attempt: the agents of the chain from the root on and then the user must each be permitted, all in
-    /// the same context. Whatever is unknown, inexact or fails is refused.
+    /// the same context, and the attempt must lie within what was handed on to the caller. Whatever is unknown, inexact
+    /// or fails is refused.
     pub fn decide(&self, caller: &Caller, attempt: &Attempt<'_>, env: &Environment) -> Verdict {
         let snapshot = self.snapshot.load();
         let Decided { decision, refusal, .. } = match snapshot.frame_of(caller, &attempt.operation) {
-            Ok((frame, entry)) => snapshot.decide(&frame, entry, attempt.arguments, env),
+            Ok((frame, entry)) => snapshot.decide(&frame, entry, Bound::of(caller), attempt.arguments, env),
             Err(refusal) => snapshot.undecided(refusal),
         };
         match refusal {
@@ -101,10 +104,14 @@ impl Lock {
     /// always among them; the call itself is decided again. Remembered for the minute of `env` and its source address.
     pub fn visible(&self, caller: &Caller, app: &AppId, env: &Environment) -> Arc<Names> {
         let snapshot = self.snapshot.load();
-        snapshot.visible(caller, app, env).unwrap_or_else(|refusal| {
+        let names = snapshot.visible(caller, app, env).unwrap_or_else(|refusal| {
             tracing::debug!(%app, denial = %refusal.denial, cause = refusal.cause, "nothing is visible");
             Arc::default()
-        })
+        });
+        match Bound::of(caller) {
+            Some(bound) => Arc::new(bound.among(&names)),
+            None => names,
+        }
     }
 
     pub(crate) fn snapshot(&self) -> arc_swap::Guard<Arc<Snapshot>> {
@@ -139,7 +146,9 @@ type ListKey = (Digest, usize, (i64, Option<IpAddr>));
 pub(crate) struct Snapshot {
     pub(crate) policies: Arc<PolicySet>,
     pub(crate) directory: Arc<Directory>,
-    slices: Cache<(EntityUid, usize), Arc<Slice>>,
+    /// By subject, its groups, and the position of the operation. The groups count: those of a user are what their token
+    /// says, and those of a spawned agent what its chain does, so one name can come with others the next time.
+    slices: Cache<(Subject, usize), Arc<Slice>>,
     /// Slices by their members: operations of one application mostly share one.
     shared: Cache<Vec<usize>, Arc<Slice>>,
     frames: Cache<(Digest, usize), Arc<Frame>>,
@@ -198,56 +207,72 @@ impl Snapshot {
 
     /// The frame of any subjects.
     pub(crate) fn frame(&self, subjects: Subjects, position: usize, entry: &Entry) -> Result<Frame, Refusal> {
-        let slices = self.slices(&subjects.each(), position, entry);
-        Frame::new(subjects, slices, entry).map_err(unusable)
+        let slices = self.slices(&subjects.each(), position, &entry.target);
+        Frame::new(subjects, slices, &entry.target).map_err(unusable)
     }
 
-    fn slices(
-        &self,
-        subjects: &[(EntityUid, Vec<EntityUid>)],
-        position: usize,
-        entry: &Entry,
-    ) -> Vec<SubjectSlice> {
-        let slice = |(uid, groups): &(EntityUid, Vec<EntityUid>)| {
-            let key = (uid.clone(), position);
+    /// The frame of any subjects and a target that is no operation.
+    pub(crate) fn frame_about(&self, subjects: Subjects, target: &Target) -> Result<Frame, Refusal> {
+        let subject = |(uid, groups): Subject| SubjectSlice { slice: self.slice(&uid, &groups, target), uid };
+        let slices = subjects.each().into_iter().map(subject).collect();
+        Frame::new(subjects, slices, target).map_err(unusable)
+    }
+
+    fn slices(&self, subjects: &[Subject], position: usize, target: &Target) -> Vec<SubjectSlice> {
+        let remembered = |subject: &Subject| {
+            let key = (subject.clone(), position);
             let slice = self.slices.get(&key).unwrap_or_else(|| {
-                let members = self.policies.index.find(uid, groups, entry);
-                let slice = self.shared.get(&members).unwrap_or_else(|| {
-                    let slice = Arc::new(Slice::new(members.clone(), &self.policies.statements));
-                    self.shared.insert(members, Arc::clone(&slice));
-                    slice
-                });
+                let slice = self.slice(&subject.0, &subject.1, target);
                 self.slices.insert(key, Arc::clone(&slice));
                 slice
             });
-            SubjectSlice { uid: uid.clone(), slice }
+            SubjectSlice { uid: subject.0.clone(), slice }
         };
-        subjects.iter().map(slice).collect()
+        subjects.iter().map(remembered).collect()
     }
 
-    /// Decides an attempt within its frame.
+    fn slice(&self, uid: &EntityUid, groups: &[EntityUid], target: &Target) -> Arc<Slice> {
+        let members = self.policies.index.find(uid, groups, target);
+        self.shared.get(&members).unwrap_or_else(|| {
+            let slice = Arc::new(Slice::new(members.clone(), &self.policies.statements));
+            self.shared.insert(members, Arc::clone(&slice));
+            slice
+        })
+    }
+
+    /// Decides an attempt within its frame, and within what was handed on.
     pub(crate) fn decide(
         &self,
         frame: &Frame,
         entry: &Entry,
+        bound: Option<Bound<'_>>,
         arguments: &Json,
         env: &Environment,
     ) -> Decided {
-        let set = &*self.policies;
-        let mut decided = match frame::undeclared(entry, arguments) {
+        let mut decided = match frame::undeclared(&entry.target, arguments) {
             Some(refusal) => self.undecided(refusal),
-            None => match frame.decide(set, entry, arguments, env) {
-                Ok((decision, context)) => {
-                    let refusal = (!decision.allow).then(|| {
-                        refusal::denied(frame, set, entry, &decision, &context).unwrap_or_else(unusable)
-                    });
-                    Decided { decision, refusal, context: Some(context) }
-                }
-                Err(obstacle) => self.undecided(refusal::obstructed(obstacle)),
-            },
+            None => self.ask(frame, &entry.target, arguments, env),
         };
-        decided.refusal = decided.refusal.map(|refusal| refusal::hidden(refusal, frame, set, entry, env));
+        let hidden = |refusal| refusal::hidden(refusal, frame, &self.policies, &entry.target, env);
+        decided.refusal = decided.refusal.map(hidden);
+        if let Some(bound) = bound {
+            bound.hold(&mut decided, &entry.id.name, arguments);
+        }
         decided
+    }
+
+    /// What the policies say, and to a refusal why.
+    pub(crate) fn ask(&self, frame: &Frame, target: &Target, input: &Json, env: &Environment) -> Decided {
+        match frame.decide(&self.policies, target, input, env) {
+            Ok((decision, context)) => {
+                let refusal = (!decision.allow).then(|| {
+                    refusal::denied(frame, &self.policies, target, &decision, &context)
+                        .unwrap_or_else(unusable)
+                });
+                Decided { decision, refusal, context: Some(context) }
+            }
+            Err(obstacle) => self.undecided(refusal::obstructed(obstacle)),
+        }
     }
 
     fn visible(&self, caller: &Caller, app: &AppId, env: &Environment) -> Result<Arc<Names>, Refusal> {
@@ -266,8 +291,10 @@ impl Snapshot {
         let each = subjects.each();
         let mut names = Names::new();
         for (position, entry) in self.policies.operations.of_app(app) {
-            let slices = self.slices(&each, position, entry);
-            if frame::is_listed(&self.policies, &slices, entry, &context, &entities).map_err(unusable)? {
+            let slices = self.slices(&each, position, &entry.target);
+            if frame::is_listed(&self.policies, &slices, &entry.target, &context, &entities)
+                .map_err(unusable)?
+            {
                 names.insert(Arc::clone(&entry.id.name));
             }
         }
@@ -277,6 +304,6 @@ impl Snapshot {
     }
 }
 
-fn unusable(error: EngineError) -> Refusal {
+pub(crate) fn unusable(error: EngineError) -> Refusal {
     Refusal::new(Denial::PolicyError, error)
 }

@@ -10,8 +10,8 @@ use jiff::tz::TimeZone;
 use proptest::{collection::vec, option, prelude::*, sample::select};
 use serde_json::{Value, json};
 use vestibule_model::{
-    Agent, AgentId, AgentState, AppId, AppKind, Directory, Effect, Operation, OperationId, Risk, Timestamp,
-    UserId,
+    Agent, AgentId, AgentState, AppId, AppKind, Directory, Effect, Operation, OperationId, Risk, Thumbprint,
+    Timestamp, UserId,
     json::{Json, parse},
 };
 
@@ -20,12 +20,13 @@ use crate::{
     convert, engine,
     environment::Environment,
     load,
-    lock::Snapshot,
+    lock::{Decided, Snapshot},
     reads::EVERYTHING,
     schema::Input,
     set::PolicySet,
     statement::Statement,
-    subjects::{Facts, Subjects},
+    subjects::{Facts, Human, Subjects},
+    target::Target,
 };
 
 const PRINCIPALS: &[&str] = &[
@@ -39,6 +40,8 @@ const PRINCIPALS: &[&str] = &[
     "principal in AgentGroup::\"h\"",
     "principal in Agent::\"a\"",
     "principal is Agent in AgentGroup::\"g\"",
+    "principal in AgentGroup::\"spawned\"",
+    "principal in UserGroup::\"ug\"",
 ];
 const ACTIONS: &[&str] = &[
     "action",
@@ -48,6 +51,8 @@ const ACTIONS: &[&str] = &[
     "action in Action::\"y\"",
     "action in [Action::\"x__write\", Action::\"y\", Action::\"call\"]",
     "action in Action::\"y__read\"",
+    "action == Action::\"delegate\"",
+    "action in [Action::\"delegate\", Action::\"x\"]",
 ];
 const RESOURCES: &[&str] = &[
     "resource",
@@ -57,6 +62,10 @@ const RESOURCES: &[&str] = &[
     "resource is Operation",
     "resource is Operation in App::\"x\"",
     "resource in Operation::\"y__write\"",
+    "resource is Agent",
+    "resource == Agent::\"b\"",
+    "resource in AgentGroup::\"g\"",
+    "resource is Agent in AgentGroup::\"spawned\"",
 ];
 /// Some fail to evaluate for some arguments.
 const CONDITIONS: &[&str] = &[
@@ -81,6 +90,9 @@ const CONDITIONS: &[&str] = &[
     "context.env.now < datetime(\"2026-01-07T12:00:00Z\")",
     "context.env has ip && context.env.ip.isInRange(ip(\"10.0.0.0/8\"))",
     "resource.app.kind == \"mcp\" && action in Action::\"x\"",
+    "context.input.depth <= 3 && context.input.expires < 600",
+    "[\"read\", \"write\"].containsAll(context.input.operations)",
+    "resource is Agent && resource.trust > principal.trust",
 ];
 
 fn policy() -> impl Strategy<Value = String> {
@@ -102,8 +114,8 @@ fn policy() -> impl Strategy<Value = String> {
 
 #[derive(Debug, Clone)]
 struct Call {
-    chain: Vec<&'static str>,
-    user: Option<&'static str>,
+    chain: Vec<AgentId>,
+    user: Option<(&'static str, Option<&'static str>)>,
     scopes: Vec<&'static str>,
     claims: Vec<&'static str>,
     operation: (&'static str, &'static str),
@@ -111,10 +123,34 @@ struct Call {
     env: (i64, Option<&'static str>),
 }
 
+/// One of two agents that are known by their keys alone.
+fn keyed(number: u8) -> AgentId {
+    AgentId::of_key(&Thumbprint::from_bytes([number; 32]))
+}
+
+fn agent() -> impl Strategy<Value = AgentId> {
+    prop_oneof![
+        select(&["a", "b", "c"][..]).prop_map(|id| AgentId::new(id).unwrap()),
+        select(&[1, 2][..]).prop_map(keyed),
+    ]
+}
+
+/// Root first. The root is registered, and what is not is there once.
+fn chain() -> impl Strategy<Value = Vec<AgentId>> {
+    (select(&["a", "b", "c"][..]), vec(agent(), 0..3)).prop_map(|(root, below)| {
+        let mut chain = vec![AgentId::new(root).unwrap()];
+        for agent in below {
+            if agent.as_key().is_none() || !chain.contains(&agent) {
+                chain.push(agent);
+            }
+        }
+        chain
+    })
+}
+
 fn call() -> impl Strategy<Value = Call> {
     let (from, to) = (1_767_700_000_i64, 1_767_900_000_i64);
-    let chain = vec(select(&["a", "b", "c"][..]), 1..3);
-    let user = option::of(select(&["u", "v"][..]));
+    let user = option::of((select(&["u", "v"][..]), option::of(select(&["ug", "other"][..]))));
     let operation = (select(&["x", "y"][..]), select(&["read", "write"][..]));
     let arguments = (
         prop_oneof![Just(i64::MAX), -1..3i64],
@@ -123,7 +159,7 @@ fn call() -> impl Strategy<Value = Call> {
     );
     let env = (from..to, option::of(select(&["10.1.1.1", "192.0.2.1"][..])));
     (
-        chain,
+        chain(),
         user,
         vec(select(&["s", "t"][..]), 0..2),
         vec(select(&["v", "w"][..]), 0..2),
@@ -201,13 +237,15 @@ fn sets(texts: &[String]) -> (CedarSet, Snapshot) {
 }
 
 fn subjects(call: &Call) -> Subjects {
-    let agents: Vec<AgentId> = call.chain.iter().map(|id| AgentId::new(id).unwrap()).collect();
     let owned = |values: &[&str]| values.iter().map(|value| (*value).to_owned()).collect::<BTreeSet<_>>();
-    let user = call.user.map(|subject| UserId { issuer: "i".to_owned(), subject: subject.to_owned() });
+    let user = call.user.map(|(subject, group)| Human {
+        id: UserId { issuer: "i".to_owned(), subject: subject.to_owned() },
+        groups: group.map(str::to_owned).into_iter().collect(),
+    });
     let claims =
         if call.claims.is_empty() { BTreeMap::new() } else { [("c".to_owned(), owned(&call.claims))].into() };
     let facts = Facts { issuer: "issuer", scopes: owned(&call.scopes), claims };
-    Subjects::suppose(agents.iter(), user, facts, &directory()).unwrap()
+    Subjects::suppose(call.chain.iter(), user, facts, &directory()).unwrap()
 }
 
 fn arguments(call: &Call) -> Json {
@@ -217,6 +255,43 @@ fn arguments(call: &Call) -> Json {
         object["s"] = s.into();
     }
     parse(object.to_string().as_bytes(), 8).unwrap()
+}
+
+fn environment(call: &Call) -> Environment {
+    Environment { now: Timestamp::from_seconds(call.env.0), ip: call.env.1.map(|ip| ip.parse().unwrap()) }
+}
+
+/// Compares what was decided about each subject with what Cedar says when it sees all policies, entities and values.
+fn compare(
+    (full, snapshot): (&CedarSet, &Snapshot),
+    call: &Call,
+    target: &Target,
+    input: &Json,
+    decided: &Decided,
+) -> Result<(), TestCaseError> {
+    let mut entities = subjects(call).entities().unwrap();
+    let known = snapshot.policies.operations.entries.iter().map(|entry| &entry.target);
+    entities.extend(known.flat_map(|target| target.entities.iter().cloned()));
+    entities.extend(target.entities.iter().cloned());
+    let entities = engine::store(entities).unwrap();
+    let mut parts = subjects(call).parts().unwrap();
+    let input = convert::record(&target.input.fields, &EVERYTHING, input).unwrap();
+    parts.push(("input".to_owned(), input));
+    parts.push(("env".to_owned(), environment(call).part(&EVERYTHING, &TimeZone::UTC).unwrap()));
+    let context = engine::context(parts).unwrap();
+    let mut all = true;
+    for ((uid, _), subject) in subjects(call).each().iter().zip(&decided.decision.subjects) {
+        let request = target.question(uid).in_context(context.clone()).unwrap();
+        let answer = engine::ask(full, &request, &entities);
+        all &= answer.is_permit();
+        prop_assert_eq!(subject.allow, answer.is_permit());
+        prop_assert_eq!(&subject.policies, &answer.policies);
+        prop_assert_eq!(&subject.errors, &answer.failed);
+    }
+    prop_assert_eq!(decided.decision.subjects.len(), call.chain.len() + usize::from(call.user.is_some()));
+    prop_assert_eq!(decided.refusal.is_none(), all);
+    prop_assert_eq!(decided.decision.allow, all);
+    Ok(())
 }
 
 proptest! {
@@ -229,31 +304,25 @@ proptest! {
         for call in calls {
             let operation = OperationId::new(AppId::new(call.operation.0).unwrap(), call.operation.1);
             let (position, entry) = snapshot.policies.operations.find(&operation).unwrap();
-            let env = Environment {
-                now: Timestamp::from_seconds(call.env.0),
-                ip: call.env.1.map(|ip| ip.parse().unwrap()),
-            };
             let frame = snapshot.frame(subjects(&call), position, entry).unwrap();
-            let decided = snapshot.decide(&frame, entry, &arguments(&call), &env);
+            let decided = snapshot.decide(&frame, entry, None, &arguments(&call), &environment(&call));
+            compare((&full, &snapshot), &call, &entry.target, &arguments(&call), &decided)?;
+        }
+    }
 
-            let mut entities = subjects(&call).entities().unwrap();
-            entities.extend(snapshot.policies.operations.entries.iter().flat_map(|entry| entry.entities.iter().cloned()));
-            let entities = engine::store(entities).unwrap();
-            let mut parts = subjects(&call).parts().unwrap();
-            parts.push(("input".to_owned(), convert::record(&entry.input.fields, &EVERYTHING, &arguments(&call)).unwrap()));
-            parts.push(("env".to_owned(), env.part(&EVERYTHING, &TimeZone::UTC).unwrap()));
-            let context = engine::context(parts).unwrap();
-            let mut all = true;
-            for ((uid, _), subject) in subjects(&call).each().iter().zip(&decided.decision.subjects) {
-                let request = entry.question(uid).in_context(context.clone()).unwrap();
-                let answer = engine::ask(&full, &request, &entities);
-                all &= answer.is_permit();
-                prop_assert_eq!(subject.allow, answer.is_permit());
-                prop_assert_eq!(&subject.policies, &answer.policies);
-                prop_assert_eq!(&subject.errors, &answer.failed);
-            }
-            prop_assert_eq!(decided.refusal.is_none(), all);
-            prop_assert_eq!(decided.decision.allow, all);
+    /// The same for handing something on.
+    #[test]
+    fn delegating_is_decided_like_cedar_does_with_everything(
+        texts in vec(policy(), 1..12), call in call(), child in agent(), depth in 1..5i64, expires in 0..1200i64, operation in select(&["read", "x", "*"][..]),
+    ) {
+        let (full, snapshot) = sets(&texts);
+        if let Ok((frame, target)) = snapshot.delegation(subjects(&call), &child) {
+            let input = json!({ "depth": depth, "expires": expires, "operations": [operation] });
+            let input = parse(input.to_string().as_bytes(), 8).unwrap();
+            let decided = snapshot.ask(&frame, &target, &input, &environment(&call));
+            compare((&full, &snapshot), &call, &target, &input, &decided)?;
+        } else {
+            prop_assert!(child.as_key().is_some() && call.chain.contains(&child));
         }
     }
 
@@ -264,13 +333,10 @@ proptest! {
         for call in calls {
             let operation = OperationId::new(AppId::new(call.operation.0).unwrap(), call.operation.1);
             let (position, entry) = snapshot.policies.operations.find(&operation).unwrap();
-            let env = Environment {
-                now: Timestamp::from_seconds(call.env.0),
-                ip: call.env.1.map(|ip| ip.parse().unwrap()),
-            };
+            let env = environment(&call);
             let frame = snapshot.frame(subjects(&call), position, entry).unwrap();
-            if snapshot.decide(&frame, entry, &arguments(&call), &env).refusal.is_none() {
-                prop_assert!(frame.is_visible(&snapshot.policies, entry, &env).unwrap());
+            if snapshot.decide(&frame, entry, None, &arguments(&call), &env).refusal.is_none() {
+                prop_assert!(frame.is_visible(&snapshot.policies, &entry.target, &env).unwrap());
             }
         }
     }
@@ -282,15 +348,15 @@ proptest! {
         catalog[0].operations[0].input_schema = schema;
         let operations = Operations::of(&catalog, &mut Vec::new());
         let schema = load::schema(&operations).unwrap();
-        let entry = &operations.entries[0];
+        let target = &operations.entries[0].target;
         let value = parse(value.to_string().as_bytes(), 16).unwrap();
-        if let Ok(input) = convert::record(&entry.input.fields, &EVERYTHING, &value) {
-            let call = Call { chain: vec!["a"], user: None, scopes: vec![], claims: vec![], operation: ("x", "read"), arguments: (0, None, None), env: (0, None) };
+        if let Ok(input) = convert::record(&target.input.fields, &EVERYTHING, &value) {
+            let call = Call { chain: vec![AgentId::new("a").unwrap()], user: None, scopes: vec![], claims: vec![], operation: ("x", "read"), arguments: (0, None, None), env: (0, None) };
             let mut parts = subjects(&call).parts().unwrap();
             parts.push(("input".to_owned(), input));
             parts.push(("env".to_owned(), Environment { now: Timestamp::from_millis(0), ip: None }.part(&EVERYTHING, &TimeZone::UTC).unwrap()));
             let context: Context = engine::context(parts).unwrap();
-            let question = entry.question(&subjects(&call).each()[0].0);
+            let question = target.question(&subjects(&call).each()[0].0);
             let request = Request::new(question.principal, question.action, question.resource, context, Some(&schema));
             prop_assert!(request.is_ok(), "{:?}", request.err());
         }

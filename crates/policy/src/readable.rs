@@ -4,12 +4,12 @@
 //! false for such an argument, and `unless { context.input has tree }` would let through exactly the calls that it was
 //! written against. So this is checked here, for every operation that a policy is about.
 
-use vestibule_model::OperationId;
-
 use crate::{
-    catalog::{Entry, Operations},
+    catalog::Operations,
+    delegate,
+    engine::DELEGATE,
     reads::Reads,
-    schema::{Fields, Shape},
+    schema::{Fields, Input, Shape},
     statement::Statement,
 };
 
@@ -25,30 +25,43 @@ pub(crate) struct Finding {
     pub(crate) help: String,
 }
 
-/// What the policy reads and cannot see, over all operations it is about.
+/// The arguments of something that a policy is about.
+#[derive(Clone, Copy)]
+struct Covered<'a> {
+    name: &'a str,
+    input: &'a Input,
+}
+
+/// What the policy reads and cannot see, over everything it is about.
 pub(crate) fn check(statement: &Statement, operations: &Operations) -> Vec<Finding> {
-    let Some(input) = statement.reads.member("input").filter(|input| !input.is_whole()) else {
+    let Some(read) = statement.reads.member("input").filter(|input| !input.is_whole()) else {
         return Vec::new();
     };
     let mut findings = Vec::new();
-    let mut somewhere = vec![false; input.members().count()];
-    let covered: Vec<&Entry> =
-        operations.entries.iter().filter(|entry| statement.scope.covers(entry)).collect();
-    for entry in &covered {
-        for ((name, reads), declared) in input.members().zip(&mut somewhere) {
-            *declared |= entry.input.fields.contains_key(name);
-            if !entry.input.fields.contains_key(name) && entry.input.open {
+    let mut somewhere = vec![false; read.members().count()];
+    let targets = operations.entries.iter().map(|entry| &*entry.target);
+    let mut covered: Vec<Covered<'_>> = targets
+        .filter(|target| statement.scope.covers(target))
+        .map(|target| Covered { name: &target.name, input: &target.input })
+        .collect();
+    if statement.scope.covers_delegating() {
+        covered.push(Covered { name: DELEGATE, input: &delegate::INPUT });
+    }
+    for Covered { name: target, input } in &covered {
+        for ((name, reads), declared) in read.members().zip(&mut somewhere) {
+            *declared |= input.fields.contains_key(name);
+            if !input.fields.contains_key(name) && input.open {
                 findings.push(Finding {
                     attribute: name.to_string(),
-                    message: format!("`{}` takes arguments that it does not declare, so nothing can tell whether `{name}` is among them", entry.id),
+                    message: format!("`{target}` takes arguments that it does not declare, so nothing can tell whether `{name}` is among them"),
                     help: "leave the operation out of the policy's scope, or name in the scope only operations that declare the argument".to_owned(),
                 });
             }
-            unreadable(&entry.input.fields, name, reads, &entry.id, &mut findings);
+            unreadable(&input.fields, name, reads, target, &mut findings);
         }
     }
     for ((name, reads), _) in
-        input.members().zip(&somewhere).filter(|(_, declared)| !covered.is_empty() && !**declared)
+        read.members().zip(&somewhere).filter(|(_, declared)| !covered.is_empty() && !**declared)
     {
         // Its value: Cedar's validator finds that too, and better. Its presence only: nobody else does.
         if !reads.is_whole() && reads.members().next().is_none() {
@@ -59,17 +72,11 @@ pub(crate) fn check(statement: &Statement, operations: &Operations) -> Vec<Findi
     findings
 }
 
-fn unreadable(
-    fields: &Fields,
-    name: &str,
-    reads: &Reads,
-    operation: &OperationId,
-    findings: &mut Vec<Finding>,
-) {
+fn unreadable(fields: &Fields, name: &str, reads: &Reads, target: &str, findings: &mut Vec<Finding>) {
     match fields.get(name).map(|field| &field.shape) {
         Some(Shape::Opaque(why)) => findings.push(Finding {
             attribute: name.to_owned(),
-            message: format!("policies cannot read the argument `{name}` of `{operation}`: {why}"),
+            message: format!("policies cannot read the argument `{name}` of `{target}`: {why}"),
             help: "it is forwarded unseen; decide by other arguments, or have the operation declare it with one plain type".to_owned(),
         }),
         Some(Shape::Record(fields)) => {
@@ -77,19 +84,19 @@ fn unreadable(
                 if !fields.contains_key(member) {
                     findings.push(Finding {
                         attribute: member.to_string(),
-                        message: format!("the argument `{name}` of `{operation}` declares no member `{member}`"),
+                        message: format!("the argument `{name}` of `{target}` declares no member `{member}`"),
                         help: "whether it is there cannot be seen: decide by a declared member".to_owned(),
                     });
                 }
-                unreadable(fields, member, reads, operation, findings);
+                unreadable(fields, member, reads, target, findings);
             }
         }
         Some(Shape::String | Shape::Long | Shape::Decimal | Shape::Bool | Shape::Set(_)) | None => {}
     }
 }
 
-fn unknown(name: &str, covered: &[&Entry]) -> Finding {
-    let names = covered.iter().flat_map(|entry| entry.input.fields.keys());
+fn unknown(name: &str, covered: &[Covered<'_>]) -> Finding {
+    let names = covered.iter().flat_map(|covered| covered.input.fields.keys());
     let near = names.map(|known| (distance(name, known), known)).filter(|(distance, _)| *distance <= 2).min();
     Finding {
         attribute: name.to_owned(),

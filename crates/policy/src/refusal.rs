@@ -7,24 +7,24 @@ use cedar_policy::{Context, Effect};
 use vestibule_model::{Denial, Refusal};
 
 use crate::{
-    catalog::Entry,
     decision::{Decision, SubjectDecision},
     engine::{self, EngineError},
     environment::Environment,
     frame::{Frame, Obstacle, SubjectSlice},
     set::PolicySet,
     statement::{Condition, Statement},
+    target::Target,
 };
 
 /// Permits looked at per subject to find out which arguments matter. Enough for a person, and a bound on the work that
 /// a denial costs.
 const PERMITS_MAX: usize = 16;
 
-/// A denial of the operation by policy, as the caller is told.
+/// A denial by policy, as the caller is told.
 pub(crate) fn denied(
     frame: &Frame,
     set: &PolicySet,
-    entry: &Entry,
+    target: &Target,
     decision: &Decision,
     context: &Context,
 ) -> Result<Refusal, EngineError> {
@@ -34,16 +34,16 @@ pub(crate) fn denied(
         return Ok(Refusal::new(Denial::PolicyError, format!("failed to evaluate: {}", failed.join(", "))));
     }
     let cause = cause(decision);
-    if frame.is_scope_all_that_lacks(set, entry, decision, context)? {
+    if frame.is_scope_all_that_lacks(set, target, decision, context)? {
         let mut refusal = Refusal::new(Denial::ScopeInsufficient, cause);
-        refusal.scopes = entry.operation.scopes.iter().cloned().collect();
+        refusal.scopes = target.scopes.iter().cloned().collect();
         return Ok(refusal);
     }
     let mut refusal = Refusal::new(Denial::ArgumentsNotPermitted, cause);
     for (subject, decided) in
         frame.slices.iter().zip(&decision.subjects).filter(|(_, decided)| !decided.allow)
     {
-        hints(frame, set, entry, (subject, decided), context, &mut refusal.hints)?;
+        hints(frame, set, target, (subject, decided), context, &mut refusal.hints)?;
     }
     Ok(refusal)
 }
@@ -54,10 +54,10 @@ pub(crate) fn hidden(
     refusal: Refusal,
     frame: &Frame,
     set: &PolicySet,
-    entry: &Entry,
+    target: &Target,
     env: &Environment,
 ) -> Refusal {
-    match frame.is_visible(set, entry, env) {
+    match frame.is_visible(set, target, env) {
         Ok(true) => refusal,
         Ok(false) => {
             let cause = format!("not visible to the caller; {}: {}", refusal.denial, refusal.cause);
@@ -97,12 +97,12 @@ fn cause(decision: &Decision) -> String {
 fn hints(
     frame: &Frame,
     set: &PolicySet,
-    entry: &Entry,
+    target: &Target,
     (subject, decided): (&SubjectSlice, &SubjectDecision),
     context: &Context,
     hints: &mut Vec<String>,
 ) -> Result<(), EngineError> {
-    let request = entry.question(&subject.uid).in_context(context.clone())?;
+    let request = target.question(&subject.uid).in_context(context.clone())?;
     let mut hint = |text: String| {
         if !hints.contains(&text) {
             hints.push(text);

@@ -1,4 +1,4 @@
-//! The policies that can matter for one subject and one operation.
+//! The policies that can matter for one subject and one target.
 //!
 //! Cedar walks all policies for every request. A policy whose scope does not fit is never satisfied, and scopes cannot
 //! fail to evaluate, so leaving such policies out changes neither the decision nor its reasons nor its errors (proved
@@ -9,10 +9,10 @@ use std::{collections::HashMap, sync::OnceLock};
 use cedar_policy::{EntityTypeName, EntityUid, PolicySet};
 
 use crate::{
-    catalog::Entry,
     engine::EngineError,
     reads::Reads,
     statement::{Axis, Statement},
+    target::Target,
 };
 
 /// Positions of policies by principal, then action, then resource.
@@ -34,11 +34,11 @@ impl Index {
     }
 
     /// The positions, ascending, of the policies whose scope fits the subject (with the groups it is in) and the
-    /// operation.
-    pub(crate) fn find(&self, subject: &EntityUid, groups: &[EntityUid], entry: &Entry) -> Vec<usize> {
+    /// target.
+    pub(crate) fn find(&self, subject: &EntityUid, groups: &[EntityUid], target: &Target) -> Vec<usize> {
         let principals = axes(subject, groups);
-        let actions = axes(&entry.action, &entry.groups);
-        let resources = axes(&entry.resource, &entry.above);
+        let actions = axes(&target.action, &target.groups);
+        let resources = axes(&target.resource, &target.above);
         let mut found: Vec<usize> = principals
             .iter()
             .filter_map(|principal| self.0.get(principal))
@@ -67,7 +67,7 @@ fn axes(uid: &EntityUid, above: &[EntityUid]) -> Vec<Axis> {
 
 type Made = OnceLock<Result<PolicySet, EngineError>>;
 
-/// The policies for one subject and one operation. Its forms for evaluation are made when first needed.
+/// The policies for one subject and one target. Its forms for evaluation are made when first needed.
 #[derive(Debug)]
 pub(crate) struct Slice {
     members: Vec<usize>,

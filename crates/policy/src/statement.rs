@@ -11,7 +11,12 @@ use cedar_policy::{
     pst::{self, BinaryOp, Clause, Expr, UnaryOp},
 };
 
-use crate::{catalog::Entry, engine::EngineError, listing::approximate, reads::Reads};
+use crate::{
+    engine::{self, EngineError},
+    listing::approximate,
+    reads::Reads,
+    target::Target,
+};
 
 /// One axis of a policy's scope.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -21,6 +26,18 @@ pub(crate) enum Axis {
     Eq(EntityUid),
     In(EntityUid),
     IsIn(EntityTypeName, EntityUid),
+}
+
+impl Axis {
+    /// Whether something of that type can fit, an agent or a user.
+    pub(crate) fn can_be(&self, kind: &EntityTypeName) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Is(only) | Self::IsIn(only, _) => only == kind,
+            Self::Eq(uid) => uid.type_name() == kind,
+            Self::In(uid) => uid.type_name() == kind || engine::group_type(kind) == Some(uid.type_name()),
+        }
+    }
 }
 
 impl fmt::Display for Axis {
@@ -69,14 +86,32 @@ impl Scope {
         }
     }
 
-    /// Whether the policy can apply to the operation, for some principal.
-    pub(crate) fn covers(&self, entry: &Entry) -> bool {
-        covers(&self.resource, &entry.resource, &entry.above) && self.names(entry)
+    /// Whether the policy can apply to the target, for some principal.
+    pub(crate) fn covers(&self, target: &Target) -> bool {
+        covers(&self.resource, &target.resource, &target.above) && self.names(target)
     }
 
-    /// Whether the operation's action is among the policy's.
-    pub(crate) fn names(&self, entry: &Entry) -> bool {
-        self.actions.iter().any(|action| covers(action, &entry.action, &entry.groups))
+    /// Whether the target's action is among the policy's.
+    pub(crate) fn names(&self, target: &Target) -> bool {
+        self.actions.iter().any(|action| covers(action, &target.action, &target.groups))
+    }
+
+    /// Whether the policy can apply to handing something on, for some child.
+    pub(crate) fn covers_delegating(&self) -> bool {
+        self.resource.can_be(&engine::TYPES.agent)
+            && self.actions.iter().any(|action| covers(action, &engine::delegate_uid(), &[]))
+    }
+
+    /// Whether the policy is about handing something on because it names no action.
+    pub(crate) fn is_about_delegating_too(&self) -> bool {
+        self.covers_delegating() && self.actions.contains(&Axis::Any)
+    }
+
+    /// Whether the policy is about handing something on and about nothing else.
+    pub(crate) fn is_about_delegating_only(&self) -> bool {
+        let delegate = engine::delegate_uid();
+        let is_it = |action: &Axis| matches!(action, Axis::Eq(uid) | Axis::In(uid) if *uid == delegate);
+        !self.actions.is_empty() && self.actions.iter().all(is_it)
     }
 }
 

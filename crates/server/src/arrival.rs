@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderValue, Request, header, request::Parts};
 use hyper::body::Incoming;
 use vestibule_evidence::{Record, RecordKind};
 use vestibule_inbound::Caller;
-use vestibule_mcp::ListKind;
+use vestibule_mcp::{Id, ListKind};
 use vestibule_model::{
     AppId, AppKind, AttemptId, Denial, Fault, FaultKind, Method, Monotonic, OperationId, Refusal, Stop,
     Timestamp, TraceId, json::Json,
@@ -56,6 +56,8 @@ pub(crate) struct Attempt {
     pub(crate) kept: Option<RecordConfig>,
     /// The digest of a body that no policy reads.
     pub(crate) streamed: Option<StreamedDigest>,
+    /// The earlier request that this one calls off.
+    pub(crate) calls_off: Option<Id>,
 }
 
 impl Arrival {
@@ -85,6 +87,19 @@ impl Arrival {
 
     pub(crate) fn headers(&self) -> &HeaderMap {
         &self.parts.headers
+    }
+
+    pub(crate) fn method(&self) -> &str {
+        self.parts.method.as_str()
+    }
+
+    pub(crate) fn path(&self) -> &str {
+        self.parts.uri.path()
+    }
+
+    /// Whether the credential comes with a proof of possession (RFC 9449 §7.1).
+    pub(crate) fn is_dpop(&self) -> bool {
+        self.headers().contains_key("dpop")
     }
 
     pub(crate) fn query(&self) -> Option<&str> {

@@ -1,16 +1,23 @@
 //! The data listener: applications go straight to the pipeline; beside it the documents that tell clients how to get in,
 //! and the token endpoint.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::sync::Arc;
 
 use axum::body::Body;
 use http::{HeaderValue, Method, Request, Response, header};
 use hyper::body::Incoming;
 use serde_json::{Value, json};
-use vestibule_model::{AppKind, AttemptId, Denial, Stop};
+use vestibule_inbound::dpop;
+use vestibule_model::{AUTHORITY_TYPE, AppKind, AttemptId, Denial, Stop};
 
 use crate::{
-    apps::App, arrival, edge, edge::Surface, gateway::Gateway, listener::Handler, pipeline, token_endpoint,
+    apps::App,
+    arrival, edge,
+    edge::Surface,
+    gateway::Gateway,
+    listener::{Handler, Peer},
+    pipeline,
+    token_endpoint::{self, Door},
 };
 
 const RESOURCE_METADATA: &str = "/.well-known/oauth-protected-resource";
@@ -28,14 +35,20 @@ pub(crate) fn handler(gateway: Arc<Gateway>) -> Handler {
 }
 
 /// Everything that is not an application.
-async fn beside(gw: Arc<Gateway>, request: Request<Incoming>, peer: SocketAddr) -> Response<Body> {
+async fn beside(gw: Arc<Gateway>, request: Request<Incoming>, peer: Peer) -> Response<Body> {
     if let Err(denial) = gw.names.check(request.uri(), request.headers()) {
         return refuse(&gw, denial);
     }
     let path = request.uri().path();
     let document = match (request.method(), path) {
-        (&Method::POST, "/oauth/token") => return token_endpoint::handle(gw, request, peer).await,
-        (_, "/oauth/token") => return not_allowed(&gw, "POST"),
+        (&Method::POST, "/oauth/token") => return token_endpoint::handle(gw, request, &peer, Door::Token).await,
+        (&Method::POST, "/oauth/introspect") => {
+            return token_endpoint::handle(gw, request, &peer, Door::Introspection).await;
+        }
+        (&Method::POST, "/oauth/revoke") => {
+            return token_endpoint::handle(gw, request, &peer, Door::Revocation).await;
+        }
+        (_, "/oauth/token" | "/oauth/introspect" | "/oauth/revoke") => return not_allowed(&gw, "POST"),
         (&Method::GET | &Method::HEAD, "/oauth/jwks") => Some(gw.issuer.jwks()),
         (&Method::GET | &Method::HEAD, SERVER_METADATA) => Some(gw.issuer.metadata()),
         (&Method::GET | &Method::HEAD, path) => {
@@ -64,6 +77,8 @@ fn metadata(gw: &Gateway, app: &App) -> Value {
         "resource": app.resource(),
         "authorization_servers": [gw.names.public_url()],
         "bearer_methods_supported": ["header"],
+        "dpop_signing_alg_values_supported": dpop::ALGORITHMS.iter().map(|one| one.name()).collect::<Vec<_>>(),
+        "authorization_details_types_supported": [AUTHORITY_TYPE],
         "scopes_supported": scopes.split_whitespace().collect::<Vec<_>>(),
         "resource_name": app.id().as_str(),
     })

@@ -9,6 +9,7 @@ use vestibule_containment::Passage;
 use vestibule_egress::EgressBody;
 use vestibule_evidence::{Opened, Outcome};
 use vestibule_inbound::Caller;
+use vestibule_mcp::Asked;
 use vestibule_model::{AppKind, Fault, FaultKind, Method, Monotonic, Stop};
 use vestibule_outbound::{Access, Forward};
 
@@ -17,8 +18,11 @@ use crate::{
     arrival::{Attempt, Demand},
     body::StreamedDigest,
     gateway::Gateway,
+    mcp_arrival::SESSION,
     mcp_reply::{self, EventFilter, Filter},
+    outer_calls::{Name, OuterCall},
     slots::{Held, Slot},
+    withdrawal::{self, Withdrawing},
 };
 
 /// The request that goes to the application if it is permitted. Holds the bytes that were decided about.
@@ -38,7 +42,10 @@ pub(crate) struct Reply {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
     pub(crate) body: ReplyBody,
-    pub(crate) passage: Option<Passage>,
+    pub(crate) passage: Option<Arc<Passage>>,
+    pub(crate) withdrawing: Withdrawing,
+    /// Of a call to an agent: what its caller can call off.
+    pub(crate) outer: Option<OuterCall>,
     pub(crate) slot: Slot,
     pub(crate) held: Held,
     pub(crate) bytes_in: u64,
@@ -58,10 +65,22 @@ pub(crate) enum ReplyBody {
     Whole(Bytes),
 }
 
-/// What a call needs besides its credential: the proof that its record is open, and its turn.
-pub(crate) struct Going {
+/// What a call needs besides its credential: the proof that its record is open, its turn, and how it is cut.
+pub(crate) struct Going<'a> {
     pub(crate) opened: Opened,
     pub(crate) slot: Slot,
+    pub(crate) passage: &'a Passage,
+    /// How the application is told, should the call be cut.
+    pub(crate) withdrawing: &'a mut Withdrawing,
+    /// The JSON-RPC request, if it is one.
+    pub(crate) asked: Option<&'a Asked>,
+}
+
+impl Reply {
+    /// Keeps the passage with the reply, so that a revocation cuts the stream.
+    pub(crate) fn under(self, passage: Arc<Passage>, withdrawing: Withdrawing) -> Self {
+        Self { passage: Some(passage), withdrawing, ..self }
+    }
 }
 
 /// Calls the application. Needs the credential, which needs the permit, and the proof that the record is open.
@@ -71,10 +90,9 @@ pub(crate) async fn call(
     caller: &Caller,
     attempt: Attempt,
     access: Access,
-    going: Going,
+    going: Going<'_>,
 ) -> Result<Reply, Stop> {
-    let Going { opened, slot } = going;
-    let Attempt { demand, outgoing, bytes_in, streamed, peer, .. } = attempt;
+    let Attempt { demand, outgoing, bytes_in, streamed, peer, calls_off, .. } = attempt;
     // The arguments have been decided about and recorded: while the application works, their tree is not kept.
     let list = match demand {
         Demand::List { kind, .. } => Some(kind),
@@ -82,13 +100,30 @@ pub(crate) async fn call(
     };
     let Outgoing { method, path, query, headers, body, held } = outgoing;
     let forwarded = gw.clock.monotonic();
+    if let Some(request) = calls_off {
+        gw.calls.call_off(&Name::of(caller, app.id(), session(&headers), &request));
+    }
+    let outer = outer_call(gw, app, caller, &headers, &going);
+    let Going { opened, slot, passage, withdrawing, asked } = going;
+    withdrawing.arm(gw, asked, &access, &headers);
+    passage.forwarded();
     let forward = Forward { method, path, query, headers, body };
-    let response = send(gw, access, opened, forward).await?;
+    let response = match send(gw, access, opened, forward).await {
+        Ok(response) => response,
+        Err(stop) => {
+            if withdrawal::is_at_work(&stop) {
+                withdrawing.fire(gw, None);
+            }
+            return Err(stop);
+        }
+    };
     let reply = Reply {
         status: response.status(),
         headers: HeaderMap::new(),
         body: ReplyBody::Whole(Bytes::new()),
         passage: None,
+        withdrawing: Withdrawing::default(),
+        outer,
         slot,
         held,
         bytes_in,
@@ -113,6 +148,25 @@ pub(crate) async fn call(
 /// INVARIANT: the only place where a caller's request leaves. Without an open record it does not compile.
 async fn send(gw: &Gateway, access: Access, _: Opened, forward: Forward) -> Result<Response<Incoming>, Stop> {
     Ok(gw.outbound.call(access, forward).await?)
+}
+
+/// A call to an application that is an agent can be called off by its caller, and what that agent does for it with it.
+fn outer_call(
+    gw: &Gateway,
+    app: &App,
+    caller: &Caller,
+    headers: &HeaderMap,
+    going: &Going<'_>,
+) -> Option<OuterCall> {
+    gw.outbound.called_agent(app.id())?;
+    let asked = going.asked.filter(|asked| asked.is_cancelled_by_notice())?;
+    let name = Name::of(caller, app.id(), session(headers), asked.id());
+    Some(gw.calls.begin(name, going.passage.off_switch()))
+}
+
+/// The session at the application, of the legacy era.
+fn session(headers: &HeaderMap) -> Option<&str> {
+    headers.get(SESSION)?.to_str().ok()
 }
 
 /// A call may go on after its token has expired, not after the delegation that the token was minted under.

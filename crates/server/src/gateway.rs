@@ -7,14 +7,19 @@ use std::{
 };
 
 use secrecy::SecretString;
+use tokio_util::task::TaskTracker;
 use vestibule_containment::Containment;
 use vestibule_egress::{Addresses, Client, EgressLimits, Trust};
 use vestibule_evidence::{Evidence, EvidenceConfig, LogKey, Mode};
-use vestibule_inbound::{Authenticator, HopTokens};
-use vestibule_issuer::{Backing, Issuer, IssuerConfig, Keys, Registry};
+use vestibule_inbound::{
+    Authenticator, Caller, HopTokens,
+    dpop::Proofs,
+    users::{IssuerClients, UserIssuers},
+};
+use vestibule_issuer::{Backing, Issuer, IssuerConfig, Judges, Keys, Registry};
 use vestibule_mcp::SessionSeal;
-use vestibule_model::{Clock, Entropy};
-use vestibule_outbound::{Outbound, Secrets, UpstreamConfig};
+use vestibule_model::{AgentId, AttemptId, Clock, Entropy, Fault};
+use vestibule_outbound::{CallTokenSource, Outbound, Secrets, UpstreamConfig};
 use vestibule_policy::Lock;
 use vestibule_store::{Follower, SqliteStore, Store};
 
@@ -23,6 +28,7 @@ use crate::{
     config::{EvidenceMode, Settings},
     metrics::Metrics,
     names::Names,
+    outer_calls::OuterCalls,
     policies::Policies,
     running::{Bound, Surroundings},
     secret_file,
@@ -71,7 +77,9 @@ pub(crate) struct Gateway {
     pub(crate) authenticator: Authenticator,
     pub(crate) registry: Arc<Registry>,
     pub(crate) keys: Arc<Keys>,
-    pub(crate) issuer: Issuer,
+    pub(crate) issuer: Arc<Issuer>,
+    pub(crate) proofs: Arc<Proofs>,
+    pub(crate) users: Arc<UserIssuers>,
     pub(crate) lock: Arc<Lock>,
     pub(crate) policies: Policies,
     pub(crate) outbound: Outbound,
@@ -80,6 +88,9 @@ pub(crate) struct Gateway {
     pub(crate) slots: Slots,
     pub(crate) bytes: Arc<BytesInFlight>,
     pub(crate) metrics: Metrics,
+    pub(crate) calls: OuterCalls,
+    /// What tells applications that a call is over. A gateway that stops waits for them.
+    pub(crate) withdrawals: TaskTracker,
     pub(crate) draining: AtomicBool,
 }
 
@@ -120,26 +131,41 @@ impl Gateway {
 
         let apps = Apps::new(&settings, names.public_url());
         apps.recall(&*store).await.map_err(broken("load the operations of applications"))?;
-        let hop_tokens =
-            HopTokens::new(names.public_url(), keys.verification(), Arc::clone(&clock), TOKEN_CACHE);
+        let proofs = Proofs::new(Arc::clone(&clock), &*entropy);
+        let hop_tokens = HopTokens::new(
+            names.public_url(),
+            keys.verification(),
+            Arc::clone(&clock),
+            TOKEN_CACHE,
+            Arc::clone(&proofs),
+        );
+        let lock = Arc::new(Lock::new(None, registry.directory()));
+        let followed = Arc::clone(&lock);
+        registry.on_change(move |directory| followed.replace_directory(directory));
+        let users = Arc::new(user_issuers(&settings, names.public_url(), &clock)?);
         let resources = apps.iter().map(|app| (app.id().clone(), app.resource().to_owned())).collect();
         let issuer = Issuer::new(
             IssuerConfig {
                 token_ttl: settings.token_ttl,
                 node_ttl: settings.delegation_ttl,
+                max_depth: settings.max_depth,
+                max_children: settings.max_children,
                 scope_claims: settings.scope_claims.clone(),
                 ..IssuerConfig::new(names.public_url(), resources)
             },
             Backing { store: Arc::clone(&store), clock: Arc::clone(&clock), entropy: Arc::clone(&entropy) },
             Arc::clone(&registry),
             Arc::clone(&keys),
-            Arc::clone(&containment),
+            Judges {
+                containment: Arc::clone(&containment),
+                lock: Arc::clone(&lock),
+                proofs: Arc::clone(&proofs),
+                users: Arc::clone(&users),
+            },
         )
         .map_err(|error| StartError::Configuration(error.to_string()))?;
-        let lock = Arc::new(Lock::new(None, registry.directory()));
-        let followed = Arc::clone(&lock);
-        registry.on_change(move |directory| followed.replace_directory(directory));
-        let outbound = outbound(&settings, secrets, &clock)?;
+        let issuer = Arc::new(issuer);
+        let outbound = outbound(&settings, secrets, &clock, Arc::new(Called(Arc::clone(&issuer))))?;
         let sessions = SessionSeal::new(&secret_file::session_key(&settings.state_folder, &*entropy)?);
         Ok(Self {
             lock,
@@ -148,6 +174,8 @@ impl Gateway {
             slots: Slots::new(&settings.limits),
             bytes: BytesInFlight::new(settings.limits.bytes_in_flight_max),
             metrics: Metrics::default(),
+            calls: OuterCalls::default(),
+            withdrawals: TaskTracker::new(),
             draining: AtomicBool::new(false),
             settings,
             clock,
@@ -162,6 +190,8 @@ impl Gateway {
             registry,
             keys,
             issuer,
+            proofs,
+            users,
             outbound,
             apps,
             sessions,
@@ -190,7 +220,49 @@ fn open_evidence(
     Evidence::open(config, key, Arc::clone(clock), Arc::clone(entropy)).map_err(broken("open the record"))
 }
 
-fn outbound(settings: &Settings, secrets: Secrets, clock: &Arc<dyn Clock>) -> Result<Outbound, StartError> {
+/// What a called agent gets is signed by the issuer.
+#[derive(Debug)]
+struct Called(Arc<Issuer>);
+
+impl CallTokenSource for Called {
+    fn call_token(
+        &self,
+        caller: &Caller,
+        agent: &AgentId,
+        call: AttemptId,
+        life: Duration,
+    ) -> Result<SecretString, Fault> {
+        self.0.call_token(caller, agent, call, life)
+    }
+}
+
+/// Nothing is fetched yet: a user issuer that is down does not keep the gateway from starting.
+fn user_issuers(
+    settings: &Settings,
+    own_issuer: &str,
+    clock: &Arc<dyn Clock>,
+) -> Result<UserIssuers, StartError> {
+    let limits = EgressLimits {
+        connect_timeout: Duration::from_secs(5),
+        head_timeout: Duration::from_secs(10),
+        idle_timeout: Duration::from_secs(30),
+        idle_per_host: 2,
+    };
+    let client = |addresses| Client::new(addresses, limits.clone(), Trust::default());
+    let clients = IssuerClients {
+        operator: client(Addresses::Operator).map_err(broken("open the HTTP client"))?,
+        stranger: client(Addresses::Stranger).map_err(broken("open the HTTP client"))?,
+    };
+    UserIssuers::new(settings.user_issuers.clone(), &clients, own_issuer, Arc::clone(clock))
+        .map_err(|error| StartError::Configuration(error.to_string()))
+}
+
+fn outbound(
+    settings: &Settings,
+    secrets: Secrets,
+    clock: &Arc<dyn Clock>,
+    call_tokens: Arc<dyn CallTokenSource>,
+) -> Result<Outbound, StartError> {
     let limits = EgressLimits {
         connect_timeout: Duration::from_secs(10),
         head_timeout: Duration::from_secs(settings.limits.upstream_head_seconds),
@@ -204,7 +276,7 @@ fn outbound(settings: &Settings, secrets: Secrets, clock: &Arc<dyn Clock>) -> Re
         .iter()
         .map(|app| UpstreamConfig { app: app.id.clone(), url: app.url.clone(), strategy: app.access.clone() })
         .collect();
-    Outbound::new(upstreams, client, secrets, Arc::clone(clock))
+    Outbound::new(upstreams, client, secrets, Arc::clone(clock), call_tokens)
         .map_err(|error| StartError::Configuration(error.to_string()))
 }
 

@@ -51,6 +51,7 @@ pub(crate) async fn read(gw: &Gateway, app: &App, arrived: Arrived<'_>) -> Resul
         bytes_in: read.bytes,
         kept: record.arguments.then(|| record.clone()),
         streamed: read.streamed,
+        calls_off: None,
     })
 }
 

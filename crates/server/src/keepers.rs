@@ -16,6 +16,8 @@ use crate::{
 
 /// How often files are looked at.
 const RELOAD: Duration = Duration::from_secs(1);
+/// How often the keys of user issuers are looked after.
+const WARM: Duration = Duration::from_secs(300);
 /// How often what has expired is forgotten.
 const TIDY: Duration = Duration::from_secs(60);
 /// How long the start waits for applications to tell their operations.
@@ -64,6 +66,7 @@ pub(crate) fn spawn(
     for app in readable(gateway) {
         tasks.spawn(until(stop.clone(), watch_app(Arc::clone(gateway), app)));
     }
+    tasks.spawn(until(stop.clone(), watch_users(Arc::clone(gateway))));
     tasks.spawn(until(stop.clone(), watch_files(Arc::clone(gateway), tls)));
     tasks.spawn(until(stop.clone(), tidy(Arc::clone(gateway))));
 }
@@ -122,6 +125,16 @@ async fn watch_files(gateway: Arc<Gateway>, tls: Vec<Arc<Tls>>) {
         tick.tick().await;
         tls.iter().for_each(|tls| tls.refresh());
         refresh_policies(&gateway).await;
+    }
+}
+
+/// Keeps the keys of user issuers fresh, so that no agent waits for an issuer.
+async fn watch_users(gateway: Arc<Gateway>) {
+    let mut tick = tokio::time::interval(WARM);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tick.tick().await;
+        gateway.users.warm().await;
     }
 }
 

@@ -22,6 +22,7 @@ mod mcp_reply;
 mod metrics;
 mod names;
 mod notes;
+mod outer_calls;
 mod pipeline;
 mod policies;
 mod policy_desk;
@@ -34,6 +35,7 @@ mod slots;
 mod stall;
 mod tls;
 mod token_endpoint;
+mod withdrawal;
 
 pub use apps::Operations;
 pub use gateway::StartError;

@@ -5,8 +5,13 @@
 //! bytes would be one more phase.
 
 mod connection;
+mod exchange;
+mod paced;
 mod peers;
 mod streams;
+#[cfg(test)]
+mod tests;
+mod wire;
 
 use std::{future::Future, io, net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
 
@@ -20,6 +25,10 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use self::{connection::Connection, peers::Peers};
+pub(crate) use self::{
+    exchange::{Peer, Ticket},
+    wire::Wire,
+};
 use crate::{config::LimitsConfig, tls::Tls};
 
 /// Wait after a failed accept. Trying again at once would keep a core busy for as long as descriptors are short.
@@ -27,9 +36,7 @@ const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
 
 /// Answers one request of one peer.
 pub(crate) type Handler = Arc<
-    dyn Fn(Request<Incoming>, SocketAddr) -> Pin<Box<dyn Future<Output = Response<Body>> + Send>>
-        + Send
-        + Sync,
+    dyn Fn(Request<Incoming>, Peer) -> Pin<Box<dyn Future<Output = Response<Body>> + Send>> + Send + Sync,
 >;
 
 /// A bound socket that does not serve yet: its address is known, so URLs can be made from it.
@@ -79,6 +86,7 @@ impl Listener {
                 tracing::debug!(%peer, "closed: the address has its share of connections");
                 continue;
             };
+            let _ = stream.set_nodelay(true);
             let connection = Connection {
                 tls: self.tls.clone(),
                 limits: Arc::clone(&limits),

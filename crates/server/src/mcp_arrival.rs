@@ -5,7 +5,7 @@ use http::{HeaderMap, HeaderValue, Method as HttpMethod, header};
 use vestibule_egress::full;
 use vestibule_inbound::Caller;
 use vestibule_mcp::{
-    Asked, Demand as Wanted, Era, Frame, era::check_version, forwardable_request, headers as mcp_headers,
+    Asked, Demand as Wanted, Era, Frame, cancellation, era::check_version, forwardable_request, headers as mcp_headers,
     session::Owner,
 };
 use vestibule_model::{Denial, Method, OperationId, Refusal, Stop};
@@ -66,6 +66,7 @@ async fn post(
     let known = |name: &str| operations.as_ref()?.get(name);
     let schema = frame.tool().and_then(known).map(|tool| &tool.input_schema);
     mcp_headers::check(&frame, era, &arrived.parts.headers, schema)?;
+    let calls_off = cancellation::cancelled_request(era, &frame);
     let demand = match vestibule_mcp::demand(frame)? {
         Wanted::Operation { name, arguments, .. } => {
             if known(&name).is_none() {
@@ -89,6 +90,7 @@ async fn post(
         bytes_in,
         kept,
         streamed: None,
+        calls_off,
     })
 }
 
@@ -116,6 +118,7 @@ fn bodiless(
         bytes_in: 0,
         kept: None,
         streamed: None,
+        calls_off: None,
     })
 }
 

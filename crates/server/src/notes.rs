@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use vestibule_containment::Path;
 use vestibule_evidence::{ChainLink, Decision, Record};
 use vestibule_inbound::Caller;
-use vestibule_model::{Digest, Stop, json::Json};
+use vestibule_model::{AppId, Digest, Stop, json::Json};
 use vestibule_policy::{Permit, ShadowDecision, Verdict};
 
 use crate::{
@@ -16,13 +16,16 @@ use crate::{
 };
 
 /// Everything about a caller that can be revoked.
-pub(crate) fn path(caller: &Caller) -> Path<'_> {
+pub(crate) fn path<'a>(caller: &'a Caller, app: &'a AppId) -> Path<'a> {
     let token = caller.token();
     Path {
         jti: Some(&token.jti),
         issued_at: token.issued_at,
         agents: caller.chain().actors(),
         nodes: &token.nodes,
+        user: caller.represented(),
+        app: Some(app),
+        calls: &token.calls,
     }
 }
 
@@ -36,6 +39,8 @@ pub(crate) fn caller(record: &mut Record, caller: &Caller) {
     record.user = caller.user().cloned();
     record.workflow = Some(token.workflow.clone());
     record.token = Some(token.jti.clone());
+    record.key = token.bound_to;
+    record.calls.clone_from(&token.calls);
     record.scopes = token.scopes.iter().cloned().collect();
     record.chain = caller
         .chain()
@@ -45,7 +50,7 @@ pub(crate) fn caller(record: &mut Record, caller: &Caller) {
         .map(|(index, actor)| ChainLink {
             issuer: actor.issuer.to_string(),
             agent: actor.agent.clone(),
-            node: token.nodes.get(index).cloned(),
+            node: token.nodes.get(index).map(|node| node.id.clone()),
         })
         .collect();
 }
@@ -78,15 +83,20 @@ fn redacted(arguments: &Json, kept: &RecordConfig) -> Value {
 
 /// Records the decision and hands on the permit.
 pub(crate) fn verdict(record: &mut Record, verdict: Verdict) -> Result<Permit, Stop> {
-    let (decision, outcome) = match verdict {
+    let (said, outcome) = match verdict {
         Verdict::Permitted(permit) => (permit.decision().clone(), Ok(permit)),
         Verdict::Refused(refusal, decision) => (decision, Err(refusal)),
     };
     record.decision = if outcome.is_ok() { Decision::Permit } else { Decision::Deny };
-    record.policies = decision.policies;
-    record.policy_set = Some(decision.policy_set);
-    record.shadow = decision.shadow.iter().map(shadow).collect();
+    decision(record, said);
     outcome.map_err(Stop::from)
+}
+
+/// Which policies determined it.
+pub(crate) fn decision(record: &mut Record, said: vestibule_policy::Decision) {
+    record.policies = said.policies;
+    record.policy_set = Some(said.policy_set);
+    record.shadow = said.shadow.iter().map(shadow).collect();
 }
 
 /// `permit User::"alice" by new.rule`: what a shadow policy would have said.

@@ -4,55 +4,74 @@
 //! one place only, so skipping a step does not compile. From admission on, everything runs inside the in-flight guard:
 //! a revocation cancels whatever stage the request is in, and the reply's stream after it.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{sync::Arc, time::Duration};
 
 use axum::body::Body;
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
-use vestibule_containment::Passage;
+use tokio_util::sync::WaitForCancellationFutureOwned;
+use vestibule_containment::{self as containment, Passage};
 use vestibule_evidence::Entry;
 use vestibule_inbound::{Caller, Presented};
 use vestibule_model::Stop;
-use vestibule_outbound::Access;
+use vestibule_outbound::{Access, Calling};
 use vestibule_policy::{Environment, Permit};
 
 use crate::{
     arrival::{Arrival, Attempt, Demand},
     edge::{self, Surface},
-    forward::{self, Reply},
+    forward::{self, Going, Reply},
     gateway::Gateway,
+    listener::{Peer, Ticket, Wire},
     notes, reply,
+    withdrawal::Withdrawing,
 };
 
 /// One request of an agent to an application.
-pub(crate) async fn handle(gw: Arc<Gateway>, request: Request<Incoming>, peer: SocketAddr) -> Response<Body> {
-    let mut arrival = Arrival::new(&gw, request, peer);
+pub(crate) async fn handle(gw: Arc<Gateway>, request: Request<Incoming>, peer: Peer) -> Response<Body> {
+    let mut arrival = Arrival::new(&gw, request, peer.address);
     let mut entry = match gw.evidence.begin(arrival.record()) {
         Ok(entry) => entry,
         // What cannot be recorded is refused.
         Err(fault) => return edge::answer(&Stop::Failed(fault), &Surface::default(), arrival.id()),
     };
-    let (id, mut surface) = (entry.id(), Surface::default());
-    match pass(&gw, &mut entry, &mut surface, &mut arrival).await {
+    let mut surface = Surface { is_dpop: arrival.is_dpop(), ..Surface::default() };
+    let passed = pass(&gw, peer, &mut entry, &mut surface, &mut arrival).await;
+    let mut response = match passed {
         // The record is closed with the last byte of the reply.
-        Ok(reply) => reply::stream(&gw, reply, entry, arrival.started()).await,
-        Err(stop) => {
-            notes::stop(entry.record(), &stop);
-            entry.record().durations.total_us = notes::micros(gw.clock.monotonic().since(arrival.started()));
-            let outcome = forward::outcome_of(&stop, entry.is_opened());
-            gw.metrics.stopped(&stop);
-            let stop = entry.close(outcome).await.map_or_else(Stop::Failed, |()| stop);
-            let mut response = edge::answer(&stop, &surface, id);
-            if !arrival.is_drained().await {
-                edge::closing(&mut response);
-            }
-            response
-        }
+        Ok(reply) => reply::stream(&gw, reply, entry, &surface, arrival.started()).await,
+        Err(stop) => refuse(&gw, &stop, entry, &surface, &mut arrival).await,
+    };
+    if surface.is_dpop || response.status() == StatusCode::UNAUTHORIZED {
+        edge::nonce(&mut response, &gw.proofs.nonce());
     }
+    response
+}
+
+async fn refuse(
+    gw: &Gateway,
+    stop: &Stop,
+    mut entry: Entry,
+    surface: &Surface,
+    arrival: &mut Arrival,
+) -> Response<Body> {
+    notes::stop(entry.record(), stop);
+    entry.record().durations.total_us = notes::micros(gw.clock.monotonic().since(arrival.started()));
+    let (id, outcome) = (entry.id(), forward::outcome_of(stop, entry.is_opened()));
+    gw.metrics.stopped(stop);
+    let mut response = match entry.close(outcome).await {
+        Ok(()) => edge::answer(stop, surface, id),
+        Err(fault) => edge::answer(&fault.into(), surface, id),
+    };
+    if !arrival.is_drained().await {
+        edge::closing(&mut response);
+    }
+    response
 }
 
 async fn pass(
     gw: &Arc<Gateway>,
+    peer: Peer,
     entry: &mut Entry,
     surface: &mut Surface,
     arrival: &mut Arrival,
@@ -60,23 +79,49 @@ async fn pass(
     let app = arrival.app(gw, surface)?;
     entry.record().app = Some(app.id().clone());
     let caller = authenticate(gw, entry, arrival, app.resource())?; // door one
-    let passage = gw.containment.admit(&notes::path(&caller))?; // registered first, then checked
-    let reply = passage
+    let passage = gw.containment.admit(&notes::path(&caller, app.id()), arrival.id())?; // registered first, then checked
+    let passage = carried(passage, peer); // until the reply has left, whatever it will be
+    let mut withdrawing = Withdrawing::default();
+    let passed = passage
         .guard(async {
             let slot = gw.slots.take(caller.agent()).await?;
             let attempt = arrival.attempt(gw, &app, &caller, surface).await?; // the one parse
             let permit = decide(gw, entry, &caller, &attempt)?; // the lock
             let access = obtain(gw, entry, permit).await?; // door two
             let opened = entry.opened().await?;
-            forward::call(gw, &app, &caller, attempt, access, forward::Going { opened, slot }).await
+            let asked = surface.asked.as_ref();
+            let going = Going { opened, slot, passage: &passage, withdrawing: &mut withdrawing, asked };
+            forward::call(gw, &app, &caller, attempt, access, going).await
         })
-        .await??;
-    Ok(reply.under(passage))
+        .await;
+    match passed {
+        Ok(reply) => reply.map(|reply| reply.under(Arc::clone(&passage), withdrawing)),
+        Err(denial) => {
+            entry.record().cancelled = withdrawing.fire(gw, Some(denial));
+            Err(denial.into())
+        }
+    }
+}
+
+/// Keeps the passage until the reply is with the kernel, and tells containment on which connection that goes out.
+fn carried(passage: Passage, peer: Peer) -> Arc<Passage> {
+    let (passage, wire) = (Arc::new(passage), peer.wire());
+    let is_shared = wire.is_shared();
+    passage.carried_by(wire, is_shared);
+    peer.keep(Arc::clone(&passage));
+    passage
 }
 
 fn authenticate(gw: &Gateway, entry: &mut Entry, arrival: &Arrival, resource: &str) -> Result<Caller, Stop> {
     let started = gw.clock.monotonic();
-    let presented = Presented { headers: arrival.headers(), query: arrival.query(), resource };
+    let url = format!("{}{}", gw.names.public_url(), arrival.path());
+    let presented = Presented {
+        headers: arrival.headers(),
+        query: arrival.query(),
+        resource,
+        method: arrival.method(),
+        url: &url,
+    };
     let caller = gw.authenticator.authenticate(&presented);
     let record = entry.record();
     record.durations.inbound_us = notes::micros(gw.clock.monotonic().since(started));
@@ -105,15 +150,20 @@ fn decide(gw: &Gateway, entry: &mut Entry, caller: &Caller, attempt: &Attempt) -
 
 async fn obtain(gw: &Gateway, entry: &mut Entry, permit: Permit) -> Result<Access, Stop> {
     let started = gw.clock.monotonic();
-    let access = gw.outbound.obtain(permit).await;
+    let life = Duration::from_secs(gw.settings.limits.call_max_seconds);
+    let access = gw.outbound.obtain(permit, &Calling { attempt: entry.id(), life }).await;
     entry.record().durations.outbound_us = notes::micros(gw.clock.monotonic().since(started));
     Ok(access?)
 }
 
-/// Keeps the passage with the reply, so that a revocation cuts the stream.
-impl Reply {
-    fn under(mut self, passage: Passage) -> Self {
-        self.passage = Some(passage);
-        self
+impl Ticket for Passage {
+    fn cancelled(&self) -> WaitForCancellationFutureOwned {
+        Passage::cancelled(self)
+    }
+}
+
+impl containment::Wire for Wire {
+    fn sever(&self) {
+        Wire::sever(self);
     }
 }

@@ -3,6 +3,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    iter,
     net::IpAddr,
     path::{Path, PathBuf},
     sync::Arc,
@@ -11,7 +12,7 @@ use std::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 use vestibule_model::{Agent, AgentId, AppId, Clock, Directory, OperationId, Timestamp, UserId};
-use vestibule_policy::{Catalog, Hypothesis, Lock, Options, PolicyFile, PolicySet, Problem};
+use vestibule_policy::{Catalog, Deed, Hypothesis, Lock, Options, PolicyFile, PolicySet, Problem};
 use vestibule_store::{By, Kind, SqliteStore, Store};
 
 use crate::{
@@ -69,8 +70,13 @@ pub(crate) struct Check {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Explain {
     agent: AgentId,
+    /// The agents above it, from the root on.
+    #[serde(default)]
+    ancestors: Vec<AgentId>,
     #[serde(default)]
     user: Option<UserId>,
+    #[serde(default)]
+    user_groups: BTreeSet<String>,
     /// `{app}__{name}`
     operation: String,
     #[serde(default)]
@@ -101,6 +107,8 @@ pub(crate) struct Applicable {
     agent: AgentId,
     #[serde(default)]
     user: Option<UserId>,
+    #[serde(default)]
+    user_groups: BTreeSet<String>,
 }
 
 impl Desk {
@@ -131,7 +139,7 @@ impl Desk {
             Question::Test(test) => self.test(test.files),
             Question::Applicable(applicable) => {
                 let lock = self.lock(None)?;
-                let applicable = lock.applicable(&applicable.agent, applicable.user.as_ref());
+                let applicable = lock.applicable(&applicable.agent, applicable.user.as_ref(), &applicable.user_groups);
                 Ok(json!(applicable.map_err(|error| error.to_string())?))
             }
         }
@@ -167,17 +175,25 @@ impl Desk {
 
     fn explain(&self, asked: Explain) -> Result<Value, String> {
         let lock = self.lock(asked.files)?;
-        let agent =
-            self.directory.get(&asked.agent).ok_or_else(|| format!("no such agent: `{}`", asked.agent))?;
+        // An agent that is known by its key alone has the scopes and claims of the nearest registered one above it.
+        let agent = iter::once(&asked.agent)
+            .chain(asked.ancestors.iter().rev())
+            .find_map(|agent| self.directory.get(agent))
+            .ok_or_else(|| format!("no such agent: `{}`", asked.agent))?;
         let scopes = asked.scopes.unwrap_or_else(|| agent.scopes.clone());
         let hypothesis = Hypothesis {
             claims: self.released(agent, &scopes),
             agent: asked.agent,
-            ancestors: Vec::new(),
+            ancestors: asked.ancestors,
             user: asked.user,
+            user_groups: asked.user_groups,
             issuer: self.issuer.clone(),
-            operation: operation(&asked.operation)?,
-            arguments: arguments(&asked.arguments)?,
+            audience: String::new(),
+            authority: None,
+            deed: Deed::Call {
+                operation: operation(&asked.operation)?,
+                arguments: arguments(&asked.arguments)?,
+            },
             scopes,
             ip: asked.ip,
             at: asked.at.unwrap_or(self.now),

@@ -21,22 +21,26 @@ use tokio::time::Sleep;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 use vestibule_containment::Passage;
 use vestibule_evidence::{Entry, Outcome};
-use vestibule_model::{Fault, Monotonic, Stop};
+use vestibule_model::{Denial, Fault, Monotonic, Stop};
 
 use crate::{
     body::StreamedDigest,
-    edge,
+    edge::{self, Surface},
     forward::{Reply, ReplyBody},
     gateway::Gateway,
     mcp_reply::EventFilter,
     notes,
+    outer_calls::OuterCall,
     slots::{Held, Slot},
+    withdrawal::Withdrawing,
 };
 
 /// Largest piece of a reply that was read whole, in bytes.
 const PIECE_MAX_BYTES: usize = 16 << 10;
 
 type Closing = Pin<Box<dyn Future<Output = Result<(), Fault>> + Send>>;
+/// What is given back when the reply ends.
+type With = (Slot, Held, Option<OuterCall>);
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Turns the application's reply into ours.
@@ -44,6 +48,7 @@ pub(crate) async fn stream(
     gw: &Arc<Gateway>,
     reply: Reply,
     mut entry: Entry,
+    surface: &Surface,
     started: Monotonic,
 ) -> Response<Body> {
     let id = entry.id();
@@ -54,26 +59,23 @@ pub(crate) async fn stream(
     let ends = Ends {
         gw: Arc::clone(gw),
         entry: Some(entry),
+        passage: reply.passage,
+        withdrawing: reply.withdrawing,
         started,
         forwarded: reply.forwarded,
         bytes_out: 0,
         streamed: reply.streamed,
     };
     let body = match reply.body {
-        ReplyBody::Streamed(body) if !body.is_end_stream() => {
-            Guarded::new(Source::Streamed(body), reply.passage, ends).until(reply.deadline)
-        }
-        ReplyBody::Filtered(body, filter) => {
-            Guarded::new(Source::Filtered(body, filter), reply.passage, ends).until(reply.deadline)
-        }
-        ReplyBody::Streamed(_) => Guarded::new(Source::Whole(Bytes::new()), reply.passage, ends),
-        ReplyBody::Whole(bytes) => {
-            Guarded::new(Source::Whole(bytes), reply.passage, ends).until(reply.deadline)
-        }
+        ReplyBody::Streamed(body) if !body.is_end_stream() => Guarded::new(Source::Streamed(body), ends),
+        ReplyBody::Filtered(body, filter) => Guarded::new(Source::Filtered(body, filter), ends),
+        ReplyBody::Streamed(_) => Guarded::new(Source::Whole(Bytes::new()), ends),
+        ReplyBody::Whole(bytes) => Guarded::new(Source::Whole(bytes), ends),
     };
-    let mut response = match body.with((reply.slot, reply.held)).settled().await {
+    let settled = body.until(reply.deadline).with((reply.slot, reply.held, reply.outer)).settled().await;
+    let mut response = match settled {
         Ok(body) => Response::new(body),
-        Err(stop) => return edge::answer(&stop, &edge::Surface::default(), id),
+        Err(stop) => return edge::answer(&stop, surface, id),
     };
     *response.status_mut() = status;
     *response.headers_mut() = headers;
@@ -85,6 +87,8 @@ pub(crate) async fn stream(
 struct Ends {
     gw: Arc<Gateway>,
     entry: Option<Entry>,
+    passage: Option<Arc<Passage>>,
+    withdrawing: Withdrawing,
     /// When the request arrived.
     started: Monotonic,
     /// When it was forwarded.
@@ -108,12 +112,31 @@ impl Ends {
         self.gw.metrics.ended(outcome);
         Some(Box::pin(entry.close(outcome)))
     }
+
+    /// Nobody waits for the rest any more, whether the caller is cut or time is up: tells the application.
+    fn withdraw(&mut self) {
+        let denial = self.cut();
+        if let Some(entry) = &mut self.entry {
+            let record = entry.record();
+            record.cancelled = self.withdrawing.fire(&self.gw, denial);
+            record.denial = denial.map(|denial| denial.code().to_owned());
+        }
+    }
+
+    fn cut(&self) -> Option<Denial> {
+        self.passage.as_ref().and_then(|passage| passage.cut())
+    }
 }
 
 impl Drop for Ends {
-    /// The client left in the middle: the application may have acted.
+    /// The socket is gone in the middle. Either the caller was cut, and its connection with it; or it left: the
+    /// application may have acted.
     fn drop(&mut self) {
-        if let Some(closing) = self.close(Outcome::Unknown) {
+        let outcome = if self.cut().is_some() { Outcome::Cut } else { Outcome::Unknown };
+        if outcome == Outcome::Cut {
+            self.withdraw();
+        }
+        if let Some(closing) = self.close(outcome) {
             submit(closing);
         }
     }
@@ -180,7 +203,6 @@ impl Source {
 /// A reply body under containment.
 struct Guarded {
     source: Source,
-    passage: Option<Passage>,
     /// How long the body may take.
     limit: Duration,
     /// Made when the body first has to be waited for: the usual reply is there at once and needs no timer.
@@ -190,14 +212,13 @@ struct Guarded {
     /// The frame that completes the body, while the record is being closed.
     last: Option<Frame<Bytes>>,
     /// Given back when the body is dropped.
-    _with: Option<(Slot, Held)>,
+    _with: Option<With>,
 }
 
 impl Guarded {
-    fn new(source: Source, passage: Option<Passage>, ends: Ends) -> Self {
+    fn new(source: Source, ends: Ends) -> Self {
         Self {
             source,
-            passage,
             limit: Duration::MAX,
             waiting: None,
             ends,
@@ -208,30 +229,27 @@ impl Guarded {
     }
 
     fn until(mut self, limit: Duration) -> Self {
-        if let Some(passage) = &self.passage {
-            passage.streaming();
-        }
         self.limit = limit;
         self
     }
 
-    fn with(mut self, held: (Slot, Held)) -> Self {
+    fn with(mut self, held: With) -> Self {
         self._with = Some(held);
         self
     }
 
-    /// A reply without a body is recorded before its head is sent; the head is all there is, so it is not sent to a
-    /// caller that was revoked meanwhile.
+    /// From here on something is written, unless the caller was revoked meanwhile: then it is told so. A reply without a
+    /// body is recorded before its head is sent, for the head is all there is.
     async fn settled(mut self) -> Result<Body, Stop> {
-        if self.source.is_end() {
-            if let Some(closing) = self.ends.close(Outcome::Completed) {
-                closing.await?;
-            }
-            if let Some(passage) = &self.passage {
+        if self.source.is_end()
+            && let Some(closing) = self.ends.close(Outcome::Completed)
+        {
+            closing.await?;
+        }
+        if let Some(passage) = &self.ends.passage {
+            passage.streaming()?;
+            if self.source.is_end() {
                 passage.complete();
-                if let Some(denial) = passage.cut() {
-                    return Err(denial.into());
-                }
             }
         }
         Ok(Body::new(self))
@@ -249,7 +267,7 @@ impl Guarded {
 
     /// Why the body must not go on, whether or not there is something to send: every chunk is checked.
     fn interrupted(&self) -> Option<(Outcome, &'static str)> {
-        if self.passage.as_ref().is_some_and(|passage| passage.cut().is_some()) {
+        if self.ends.cut().is_some() {
             return Some((Outcome::Cut, "revoked"));
         }
         let taken = self.ends.gw.clock.monotonic().since(self.ends.forwarded);
@@ -260,7 +278,7 @@ impl Guarded {
     fn poll_source(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let polled = self.source.poll(cx);
         if polled.is_pending()
-            && let Some(passage) = &self.passage
+            && let Some(passage) = &self.ends.passage
         {
             let limit = self.limit;
             let waiting = self.waiting.get_or_insert_with(|| {
@@ -306,6 +324,7 @@ impl HttpBody for Guarded {
         if let Some((outcome, why)) = this.interrupted() {
             this.last = None;
             this.closing = None;
+            this.ends.withdraw();
             return this.abort(outcome, why);
         }
         if this.closing.is_none() {
@@ -332,7 +351,7 @@ impl HttpBody for Guarded {
                 tracing::error!(%fault, "a reply whose end cannot be recorded is not completed");
                 return this.abort(Outcome::Failed, "the end cannot be recorded");
             }
-            if let Some(passage) = &this.passage {
+            if let Some(passage) = &this.ends.passage {
                 passage.complete();
             }
         }

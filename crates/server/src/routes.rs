@@ -35,6 +35,8 @@ pub const DATA: &[Route] = &[
     route(&["GET"], "/.well-known/oauth-protected-resource/apps/{*resource}", For::Anyone),
     route(&["GET"], "/oauth/jwks", For::Anyone),
     route(&["POST"], "/oauth/token", For::Client),
+    route(&["POST"], "/oauth/introspect", For::Client),
+    route(&["POST"], "/oauth/revoke", For::Client),
     route(&["POST", "GET", "DELETE"], "/apps/{app}/mcp", For::Agent),
     route(&["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"], "/apps/{app}/{*path}", For::Agent),
 ];
@@ -51,6 +53,9 @@ pub const ADMIN: &[Route] = &[
     route(&["GET"], "/admin/v1/apps/{id}", For::Operator),
     route(&["POST"], "/admin/v1/apps/{id}/test", For::Operator),
     route(&["GET", "POST"], "/admin/v1/revocations", For::Operator),
+    route(&["POST"], "/admin/v1/revocations/resume", For::Operator),
+    route(&["GET"], "/admin/v1/delegations", For::Operator),
+    route(&["GET"], "/admin/v1/delegations/{id}", For::Operator),
     route(&["GET"], "/admin/v1/keys", For::Operator),
     route(&["POST"], "/admin/v1/keys/rotate", For::Operator),
     route(&["GET"], "/admin/v1/policies", For::Operator),
@@ -61,5 +66,7 @@ pub const ADMIN: &[Route] = &[
     route(&["GET"], "/admin/v1/attempts", For::Operator),
     route(&["GET"], "/admin/v1/attempts/{id}", For::Operator),
     route(&["GET"], "/admin/v1/attempts/live", For::Operator),
+    route(&["GET"], "/admin/v1/attempts/{id}/trace", For::Operator),
+    route(&["GET"], "/admin/v1/workflows/{id}/trace", For::Operator),
     route(&["POST"], "/admin/v1/evidence/verify", For::Operator),
 ];

@@ -157,6 +157,8 @@ impl Running {
         self.tasks.close();
         let drain = async {
             self.tasks.wait().await;
+            self.gateway.withdrawals.close();
+            self.gateway.withdrawals.wait().await;
             self.operators.stop.cancel();
             let _ = self.operators.task.await;
         };

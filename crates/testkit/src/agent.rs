@@ -8,7 +8,7 @@ use base64::{Engine, engine::general_purpose::STANDARD, engine::general_purpose:
 use serde_json::{Value, json};
 use vestibule_model::{Clock, Jti, OsEntropy};
 
-use crate::http::{Http, Reply};
+use crate::http::{Call, Http, Reply};
 
 /// An ES256 key of an agent, made for one test.
 #[derive(Debug)]
@@ -115,17 +115,26 @@ impl TestAgent {
 
     /// What the token endpoint answers to `grant_type=client_credentials` with these fields and the agent's proof.
     pub async fn request_token(&self, fields: &[(&str, &str)]) -> Reply {
-        let mut form = vec![("grant_type", "client_credentials")];
-        form.extend_from_slice(fields);
-        let call = Http::post(&self.token_endpoint);
+        self.form(&[&[("grant_type", "client_credentials")], fields].concat()).send().await
+    }
+
+    /// A request at the token endpoint with this form and the agent's client authentication.
+    pub fn form(&self, fields: &[(&str, &str)]) -> Call {
+        self.form_at(&self.token_endpoint, fields)
+    }
+
+    /// As [`TestAgent::form`], at another endpoint of the issuer.
+    pub fn form_at(&self, url: &str, fields: &[(&str, &str)]) -> Call {
+        let mut form = fields.to_vec();
+        let call = Http::post(url);
         match &self.credential {
             Credential::Basic(secret) => {
                 let pair = STANDARD.encode(format!("{}:{}", encoded(&self.client_id), encoded(secret)));
-                call.header("authorization", &format!("Basic {pair}")).form(&form).send().await
+                call.header("authorization", &format!("Basic {pair}")).form(&form)
             }
             Credential::Post(secret) => {
                 form.extend([("client_id", self.client_id.as_str()), ("client_secret", secret)]);
-                call.form(&form).send().await
+                call.form(&form)
             }
             Credential::PrivateKey(key) => {
                 let assertion = self.assertion(key);
@@ -133,9 +142,14 @@ impl TestAgent {
                     ("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"),
                     ("client_assertion", assertion.as_str()),
                 ]);
-                call.form(&form).send().await
+                call.form(&form)
             }
         }
+    }
+
+    /// The issuer, its token endpoint, and the agent's clock.
+    pub(crate) fn place(&self) -> (String, String, Arc<dyn Clock>) {
+        (self.issuer.clone(), self.token_endpoint.clone(), Arc::clone(&self.clock))
     }
 
     /// A fresh client assertion for the issuer, valid for a minute.

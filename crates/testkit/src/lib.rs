@@ -7,12 +7,16 @@
 mod agent;
 mod answer;
 mod gate;
+mod holder;
 mod http;
+mod issuer;
 mod mcp;
 mod upstream;
 
 pub use self::http::{Call, Cut, Http, OpenReply, Reply};
 pub use agent::{AgentKey, Credential, TestAgent};
 pub use answer::Answer;
+pub use holder::{Holder, token_hash};
+pub use issuer::TestIssuer;
 pub use mcp::{CallReply, Era, Mcp};
 pub use upstream::{Seen, TestUpstream};

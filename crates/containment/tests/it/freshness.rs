@@ -13,7 +13,7 @@ use crate::{
 async fn nobody_is_admitted_before_a_follower_vouches() {
     let containment = Containment::new(Arc::new(Shelf::default()), clock());
     let token = Token::of(1, &["a"]);
-    assert_eq!(containment.admit(&token.path()).unwrap_err(), Denial::ContainmentStale);
+    assert_eq!(token.admit(&containment).unwrap_err(), Denial::ContainmentStale);
     assert_eq!(containment.check(&token.path()), Err(Denial::ContainmentStale));
 }
 
@@ -27,7 +27,7 @@ async fn beyond_its_lease_a_gateway_refuses_until_it_has_caught_up() {
     assert_eq!(containment.check(&token.path()), Ok(()), "the lease has not lapsed");
     clock.advance(Duration::from_millis(1));
     assert_eq!(containment.check(&token.path()), Err(Denial::ContainmentStale));
-    assert_eq!(containment.admit(&token.path()).unwrap_err(), Denial::ContainmentStale);
+    assert_eq!(token.admit(&containment).unwrap_err(), Denial::ContainmentStale);
 
     shelf.fail(false);
     shelf.polled(2).await;

@@ -1,10 +1,19 @@
 //! Behaviour of containment, on a real store and on one that obeys.
 
-#![expect(clippy::unwrap_used, reason = "in tests a failure is a panic")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "in tests a failure is a panic")]
 
+mod calls;
+mod cutoff;
+mod expiry;
 mod freshness;
+mod guard;
+mod kinds;
 mod race;
+mod report;
 mod restored;
+mod resume;
 mod revoke;
+mod settle;
 mod shelf;
+mod superseded;
 mod world;

@@ -13,8 +13,8 @@ pub(crate) struct Shelf {
     hint: watch::Sender<Seq>,
 }
 
-#[derive(Debug, Default)]
-struct Content {
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Content {
     epoch: u64,
     log: Vec<String>,
     records: BTreeMap<String, Record>,
@@ -28,9 +28,24 @@ impl Shelf {
 
     /// As after a restore from an empty backup.
     pub(crate) fn forget(&self) {
+        self.restore(Content::default());
+    }
+
+    /// What the record of that key says.
+    pub(crate) fn body(&self, key: &str) -> serde_json::Value {
+        serde_json::from_str(&self.content.lock().unwrap().records[key].body).unwrap()
+    }
+
+    /// A backup.
+    pub(crate) fn backup(&self) -> Content {
+        self.content.lock().unwrap().clone()
+    }
+
+    /// As after a restore: another history, which begins with what the backup has.
+    pub(crate) fn restore(&self, backup: Content) {
         let mut content = self.content.lock().unwrap();
-        *content = Content { epoch: content.epoch + 1, ..Content::default() };
-        self.hint.send_replace(0);
+        *content = Content { epoch: content.epoch + 1, ..backup };
+        self.hint.send_replace(content.log.len() as Seq);
     }
 
     /// Waits for that many more polls to begin, so all but the last have ended.
@@ -82,7 +97,8 @@ impl Store for Shelf {
     }
 
     async fn get(&self, _: Kind, key: &str) -> Result<Option<Record>, StoreError> {
-        Ok(self.content.lock().unwrap().records.get(key).cloned())
+        let content = self.content.lock().unwrap();
+        if content.is_failing { Err(StoreError::Stopped) } else { Ok(content.records.get(key).cloned()) }
     }
 
     async fn scan(&self, kind: Kind, _: By<'_>, _: Option<&str>, _: u32) -> Result<Vec<Record>, StoreError> {

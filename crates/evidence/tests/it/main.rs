@@ -6,3 +6,4 @@ mod lifecycle;
 mod rig;
 mod searching;
 mod tampering;
+mod tracing;

@@ -2,10 +2,11 @@ use std::{ops::ControlFlow, time::Duration};
 
 use serde_json::json;
 use vestibule_evidence::{
-    Attempt, ChainLink, Decision, Evidence, Filter, Mode, Outcome, Record, State, get, newest, search,
+    Attempt, ChainLink, Decision, Evidence, Filter, Mode, Outcome, Record, RecordKind, State, get, newest,
+    search,
 };
 use vestibule_model::{
-    AgentId, AppId, AttemptId, Clock, Digest, Jti, NodeId, SeededEntropy, UserId, WorkflowId,
+    AgentId, AppId, AttemptId, Clock, Digest, Jti, NodeId, SeededEntropy, Thumbprint, UserId, WorkflowId,
 };
 
 use crate::rig::Rig;
@@ -41,6 +42,7 @@ async fn log() -> Log {
     parent.chain = vec![link("parent", &nodes[0])];
     parent.workflow = Some(workflow.clone());
     parent.token = Some(Jti::random(&entropy));
+    parent.key = Some(Thumbprint::from_bytes([1; 32]));
     parent.app = Some(AppId::new("github").unwrap());
     parent.operation = Some("list_repos".to_owned());
     parent.args_digest = Some(Digest::of(b"{}"));
@@ -53,13 +55,17 @@ async fn log() -> Log {
     child.at = rig.clock.now();
     child.agent = Some(agent("child"));
     child.user = None;
+    child.key = None;
+    child.calls = vec![parent.attempt];
     child.chain.push(link("child", &nodes[1]));
     child.operation = Some("delete_repo".to_owned());
     child.decision = Decision::Deny;
     child.denial = Some("operation-not-permitted".to_owned());
 
     rig.clock.advance(Duration::from_secs(1));
-    let stranger = rig.record();
+    let mut stranger = rig.record();
+    stranger.kind = RecordKind::TokenIntrospection;
+    stranger.user = Some(UserId { issuer: "https://other.example".to_owned(), subject: "a#na".to_owned() });
     let ids = [parent.attempt, child.attempt, stranger.attempt];
     let mut first = evidence.begin(parent).unwrap();
     first.opened().await.unwrap();
@@ -102,6 +108,16 @@ async fn each_filter_finds_what_fits() {
         (Filter { agent: Some(agent("parent")), ..none() }, vec![0]),
         (Filter { agent: Some(agent("par")), ..none() }, vec![]),
         (Filter { user: some("ana \"a\""), ..none() }, vec![0]),
+        (Filter { user: some("https://idp.example#ana \"a\""), ..none() }, vec![0]),
+        (Filter { user: some("https://other.example#ana \"a\""), ..none() }, vec![]),
+        (Filter { user: some("a#na"), ..none() }, vec![2]),
+        (Filter { user: some("https://other.example#a#na"), ..none() }, vec![2]),
+        (Filter { user: some("na"), ..none() }, vec![]),
+        (Filter { kind: Some(RecordKind::Call), ..none() }, vec![1, 0]),
+        (Filter { kind: Some(RecordKind::TokenIntrospection), ..none() }, vec![2]),
+        (Filter { key: Some(Thumbprint::from_bytes([1; 32])), ..none() }, vec![0]),
+        (Filter { call: Some(log.ids[0]), ..none() }, vec![1]),
+        (Filter { call: Some(log.ids[1]), ..none() }, vec![]),
         (Filter { app: AppId::new("github").ok(), ..none() }, vec![1, 0]),
         (Filter { operation: some("delete_repo"), ..none() }, vec![1]),
         (Filter { decision: Some(Decision::Undecided), ..none() }, vec![2]),

@@ -3,6 +3,7 @@ use std::fmt;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{DecodingKey, jwk::Jwk};
 use serde_json::Value;
+use vestibule_model::{Digest, Thumbprint, json::Json};
 
 use super::Algorithm;
 
@@ -11,6 +12,7 @@ use super::Algorithm;
 pub struct Key {
     decoding: DecodingKey,
     algorithms: Vec<Algorithm>,
+    thumbprint: Thumbprint,
 }
 
 /// Why a JWK is not taken as a verification key.
@@ -58,7 +60,22 @@ impl Key {
             return Err(KeyError::Unsupported);
         }
         let decoding = backend_key(jwk).ok_or(KeyError::Malformed)?;
-        Ok(Self { decoding, algorithms })
+        Ok(Self { decoding, algorithms, thumbprint: thumbprint(jwk)? })
+    }
+
+    /// From a JWK that came inside of something else.
+    ///
+    /// # Errors
+    /// [`KeyError`] says what is wrong with it.
+    pub fn from_json(jwk: &Json) -> Result<Self, KeyError> {
+        let value: Value = serde_json::from_str(&jwk.canonical()).map_err(|_| KeyError::Malformed)?;
+        Self::from_jwk(&value)
+    }
+
+    /// Its name: the SHA-256 thumbprint of RFC 7638, which tokens are bound to.
+    #[must_use]
+    pub fn thumbprint(&self) -> Thumbprint {
+        self.thumbprint
     }
 
     /// Whether a signature by `algorithm` can be by this key.
@@ -76,7 +93,10 @@ impl Key {
 
 impl fmt::Debug for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Key").field("algorithms", &self.algorithms).finish_non_exhaustive()
+        f.debug_struct("Key")
+            .field("algorithms", &self.algorithms)
+            .field("thumbprint", &self.thumbprint)
+            .finish_non_exhaustive()
     }
 }
 
@@ -87,6 +107,23 @@ fn backend_key(jwk: &Value) -> Option<DecodingKey> {
     let members = jwk.as_object()?.iter().filter(|(name, _)| PARTS.contains(&name.as_str()));
     let parts = Value::Object(members.map(|(name, value)| (name.clone(), value.clone())).collect());
     DecodingKey::from_jwk(&serde_json::from_value::<Jwk>(parts).ok()?).ok()
+}
+
+/// RFC 7638 §3.2, RFC 8037 §2: the required members and no others, in lexicographic order, without white space.
+///
+/// INVARIANT: the values were checked to be canonical base64url or names of ours, so none needs an escape, and one key
+/// has one thumbprint.
+fn thumbprint(jwk: &Value) -> Result<Thumbprint, KeyError> {
+    let required: &[&str] = match text(jwk, "kty")? {
+        "EC" => &["crv", "kty", "x", "y"],
+        "OKP" => &["crv", "kty", "x"],
+        "RSA" => &["e", "kty", "n"],
+        _ => return Err(KeyError::Unsupported),
+    };
+    let members: Result<Vec<_>, _> =
+        required.iter().map(|member| Ok(format!("\"{member}\":\"{}\"", text(jwk, member)?))).collect();
+    let digest = Digest::of(format!("{{{}}}", members?.join(",")).as_bytes());
+    Ok(Thumbprint::from_bytes(*digest.bytes()))
 }
 
 fn text<'a>(jwk: &'a Value, member: &str) -> Result<&'a str, KeyError> {
@@ -114,7 +151,10 @@ fn sized(
 
 /// RFC 7518 §3.3, §3.5: 2048 bits or more. The upper bound keeps a verification cheap.
 fn rsa(jwk: &Value) -> Result<Vec<Algorithm>, KeyError> {
-    bytes(jwk, "e")?;
+    // RFC 7518 §2 (Base64urlUInt): no leading zeros, else one key has many thumbprints and outlives the revocation of one.
+    if bytes(jwk, "e")?.first().is_none_or(|first| *first == 0) {
+        return Err(KeyError::Malformed);
+    }
     let modulus = bytes(jwk, "n")?;
     let first = modulus.first().copied().ok_or(KeyError::Malformed)?;
     let bits = modulus.len() * 8 - first.leading_zeros() as usize;

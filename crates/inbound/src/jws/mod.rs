@@ -2,11 +2,13 @@
 //!
 //! It stops: confusion of one kind of token with another (`typ` first, against a list), confusion of algorithms (a
 //! list without `none` and MACs, and the key decides too), a second reading of the same bytes (canonical base64url,
-//! no duplicate members), and keys that travel in the token: `jwk`, `jku`, `x5u` and `x5c` are never looked at.
-//! What the claims mean is the caller's to check.
+//! no duplicate members), and keys that travel in the token: `jku`, `x5u` and `x5c` are never looked at, and `jwk` only
+//! where a proof of possession is what the token is. What the claims mean is the caller's to check.
 
 mod algorithm;
 mod key;
+
+use std::fmt;
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use vestibule_model::json::{self, Json};
@@ -31,7 +33,7 @@ pub struct Profile {
     pub algorithms: &'static [Algorithm],
 }
 
-/// Why a text is not an acceptable JWS, in the order in which it is checked.
+/// Why a text is not an acceptable JWS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum JwsError {
     /// Longer than [`TOKEN_MAX_BYTES`].
@@ -54,11 +56,54 @@ pub enum JwsError {
     SignatureInvalid,
 }
 
-/// A JWS whose form, type and algorithm are acceptable and whose signature nobody has verified yet.
-#[derive(Debug)]
-pub struct Unverified<'a> {
+/// The parts of a compact JWS, of which nothing is judged yet but the length and the spelling of the signature.
+pub(crate) struct Parts<'a> {
+    /// The header as it was sent: canonical base64url, once [`Parts::header`] has read it.
+    pub(crate) header: &'a str,
+    payload: &'a str,
     signing_input: &'a str,
     signature: &'a str,
+}
+
+impl<'a> Parts<'a> {
+    pub(crate) fn split(text: &'a str) -> Result<Self, JwsError> {
+        if text.len() > TOKEN_MAX_BYTES {
+            return Err(JwsError::TooLong);
+        }
+        let (signing_input, signature) = text.rsplit_once('.').ok_or(JwsError::Malformed)?;
+        let (header, payload) = signing_input.split_once('.').ok_or(JwsError::Malformed)?;
+        decode(signature)?;
+        Ok(Self { header, payload, signing_input, signature })
+    }
+
+    /// The header, if `profile` takes it. Its type is looked at before anything else of the JWS is read.
+    pub(crate) fn header(&self, profile: &Profile) -> Result<(Json, Algorithm), JwsError> {
+        let header = object(self.header)?;
+        check_type(&header, profile)?;
+        let algorithm = header
+            .get("alg")
+            .and_then(Json::as_str)
+            .and_then(Algorithm::from_name)
+            .filter(|algorithm| profile.algorithms.contains(algorithm))
+            .ok_or(JwsError::AlgorithmRefused)?;
+        if header.get("crit").is_some() {
+            return Err(JwsError::Critical);
+        }
+        Ok((header, algorithm))
+    }
+
+    pub(crate) fn payload(&self) -> Result<Json, JwsError> {
+        object(self.payload)
+    }
+
+    pub(crate) fn is_signed_by(&self, key: &Key, algorithm: Algorithm) -> bool {
+        key.has_signed(self.signing_input.as_bytes(), self.signature, algorithm)
+    }
+}
+
+/// A JWS whose form, type and algorithm are acceptable and whose signature nobody has verified yet.
+pub struct Unverified<'a> {
+    parts: Parts<'a>,
     header: Json,
     payload: Json,
     algorithm: Algorithm,
@@ -70,24 +115,17 @@ impl<'a> Unverified<'a> {
     /// # Errors
     /// The first [`JwsError`].
     pub fn parse(text: &'a str, profile: &Profile) -> Result<Self, JwsError> {
-        if text.len() > TOKEN_MAX_BYTES {
-            return Err(JwsError::TooLong);
-        }
-        let (signing_input, signature) = text.rsplit_once('.').ok_or(JwsError::Malformed)?;
-        let (header, payload) = signing_input.split_once('.').ok_or(JwsError::Malformed)?;
-        decode(signature)?;
-        let (header, payload) = (object(header)?, object(payload)?);
-        check_type(&header, profile)?;
-        let algorithm = header
-            .get("alg")
-            .and_then(Json::as_str)
-            .and_then(Algorithm::from_name)
-            .filter(|algorithm| profile.algorithms.contains(algorithm))
-            .ok_or(JwsError::AlgorithmRefused)?;
-        if header.get("crit").is_some() {
-            return Err(JwsError::Critical);
-        }
-        Ok(Self { signing_input, signature, header, payload, algorithm })
+        let parts = Parts::split(text)?;
+        let (header, algorithm) = parts.header(profile)?;
+        let payload = parts.payload()?;
+        Ok(Self { parts, header, payload, algorithm })
+    }
+
+    /// The header. Whoever made the token chose it: of a key in it, only the thumbprint is worth anything, and only
+    /// where something else vouches for that thumbprint.
+    #[must_use]
+    pub fn header(&self) -> &Json {
+        &self.header
     }
 
     /// The algorithm the header names.
@@ -113,11 +151,17 @@ impl<'a> Unverified<'a> {
     /// # Errors
     /// [`JwsError::SignatureInvalid`], also when the key does not fit the algorithm.
     pub fn verify(&self, key: &Key) -> Result<&Json, JwsError> {
-        if key.has_signed(self.signing_input.as_bytes(), self.signature, self.algorithm) {
+        if self.parts.is_signed_by(key, self.algorithm) {
             Ok(&self.payload)
         } else {
             Err(JwsError::SignatureInvalid)
         }
+    }
+}
+
+impl fmt::Debug for Unverified<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Unverified").field("algorithm", &self.algorithm).finish_non_exhaustive()
     }
 }
 

@@ -4,10 +4,10 @@ use std::sync::{
 };
 
 use http::{HeaderMap, header::AUTHORIZATION};
-use vestibule_inbound::{Authenticator, HopTokens, Outcome, Presented, Scheme};
-use vestibule_model::{Denial, FixedClock};
+use vestibule_inbound::{Authenticator, Outcome, Presented, Scheme};
+use vestibule_model::Denial;
 
-use crate::support::{Door, ISSUER, RESOURCE, bearer, claims, header};
+use crate::support::{Door, bearer, claims, dpop, header, presented};
 
 fn denial(door: &Door, headers: &HeaderMap, query: Option<&str>) -> Denial {
     door.present(headers, query).unwrap_err().denial
@@ -42,7 +42,7 @@ fn what_no_scheme_takes_is_refused_and_never_anonymous() {
     let (malformed, unsupported) = (Denial::CredentialMalformed, Denial::CredentialUnsupported);
     for (value, expected) in [
         ("Basic d29ya2VyOnNlY3JldA==", unsupported),
-        ("DPoP abc", unsupported),
+        ("Digest abc", unsupported),
         ("Bearer", malformed),
         ("", malformed),
         ("Bearer\ttoken", malformed),
@@ -77,7 +77,7 @@ fn the_token_is_in_no_debug_output() {
     let door = Door::new();
     let token = door.signer.sign(&header(), &claims());
     let headers = bearer(&token);
-    let presented = vestibule_inbound::Presented { headers: &headers, query: None, resource: "r" };
+    let presented = presented(&headers, None);
     let credential = vestibule_inbound::authorization(&headers).unwrap();
     let caller = door.present(&headers, None).unwrap();
     let shown = format!("{presented:?}{credential:?}{caller:?}{:?}", door.authenticator);
@@ -102,14 +102,11 @@ impl Scheme for Tripwire {
 fn a_rejected_credential_is_not_tried_as_another_kind() {
     let door = Door::new();
     let asked = Arc::new(AtomicUsize::new(0));
-    let clock = Arc::<FixedClock>::clone(&door.clock);
-    let hop_tokens = HopTokens::new(ISSUER, Arc::clone(&door.keys), clock, 10);
-    let both = Authenticator::new(vec![Box::new(hop_tokens), Box::new(Tripwire(Arc::clone(&asked)))]);
-    let authenticate = |headers: HeaderMap| {
-        both.authenticate(&Presented { headers: &headers, query: None, resource: RESOURCE })
-    };
+    let both = Authenticator::new(vec![Box::new(door.hop_tokens()), Box::new(Tripwire(Arc::clone(&asked)))]);
+    let authenticate = |headers: HeaderMap| both.authenticate(&presented(&headers, None));
 
     assert_eq!(authenticate(bearer("a.b.c")).unwrap_err().denial, Denial::TokenInvalid);
+    assert_eq!(authenticate(dpop("a.b.c", &[])).unwrap_err().denial, Denial::TokenInvalid);
     assert_eq!(asked.load(Ordering::SeqCst), 0);
     assert_eq!(authenticate(HeaderMap::new()).unwrap_err().denial, Denial::CredentialMissing);
     assert_eq!(asked.load(Ordering::SeqCst), 1);

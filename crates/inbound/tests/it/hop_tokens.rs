@@ -1,10 +1,10 @@
 use std::{sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
-use vestibule_inbound::VerificationKeys;
+use vestibule_inbound::{Expired, VerificationKeys};
 use vestibule_model::Denial;
 
-use crate::support::{Door, ISSUER, NODE, NOW, RESOURCE, Signer, b64, claims, header};
+use crate::support::{Door, ISSUER, NODE, NOW, RESOURCE, Signer, b64, changed, claims, header, spawned};
 
 fn with(name: &str, value: Value) -> Value {
     let mut claims = claims();
@@ -13,9 +13,7 @@ fn with(name: &str, value: Value) -> Value {
 }
 
 fn without(name: &str) -> Value {
-    let mut claims = claims();
-    claims.as_object_mut().unwrap().shift_remove(name);
-    claims
+    changed(claims(), &format!("/{name}"), &Value::Null)
 }
 
 #[test]
@@ -28,7 +26,9 @@ fn a_good_token_tells_who_calls_and_what_it_says() {
     assert_eq!((facts.issuer.as_ref(), facts.audience.as_str()), (ISSUER, RESOURCE));
     assert_eq!((facts.issued_at.seconds(), facts.expires_at.seconds()), (NOW, NOW + 120));
     assert_eq!(facts.scopes.iter().collect::<Vec<_>>(), ["repo:read", "repo:write"]);
-    assert_eq!(facts.nodes.iter().map(|node| node.as_str()).collect::<Vec<_>>(), [NODE]);
+    assert_eq!(facts.nodes.iter().map(|node| node.id.as_str()).collect::<Vec<_>>(), [NODE]);
+    assert_eq!((facts.bound_to, facts.authority.as_ref(), facts.calls.len()), (None, None, 0));
+    assert_eq!((facts.max_depth, facts.node_expires_at.seconds()), (4, NOW + 3600));
     let expected = json!({"department": ["platform"], "role": ["builder", "reader"]});
     assert_eq!(serde_json::to_value(&facts.claims).unwrap(), expected);
 }
@@ -130,12 +130,6 @@ fn a_token_from_the_future_is_refused_beyond_the_skew_of_our_own_clocks() {
 }
 
 #[test]
-fn a_bound_token_is_no_bearer_token() {
-    let bound = with("cnf", json!({"jkt": "x"}));
-    assert_eq!(Door::new().claims(&bound).unwrap_err(), Denial::TokenInvalid);
-}
-
-#[test]
 fn every_claim_we_rely_on_must_be_there_and_well_formed() {
     let door = Door::new();
     for name in ["iss", "sub", "client_id", "jti", "acti", "iat", "exp", "vst"] {
@@ -156,55 +150,10 @@ fn every_claim_we_rely_on_must_be_there_and_well_formed() {
 }
 
 #[test]
-fn a_path_that_lacks_a_node_or_contradicts_the_chain_is_refused() {
-    let door = Door::new();
-    for vst in [
-        json!({"node": NODE, "path": [], "depth": 0, "max_depth": 4, "rev": 1, "node_exp": 4102444800_i64}),
-        json!({"node": NODE, "path": [NODE], "depth": 1, "max_depth": 4, "rev": 1}),
-        json!({"node": NODE, "path": [NODE], "depth": 1, "max_depth": 4, "rev": 1, "node_exp": 1}),
-        json!({"node": NODE, "path": [NODE, NODE], "depth": 2, "max_depth": 4, "rev": 1, "node_exp": 4102444800_i64}),
-        json!({"node": NODE, "path": [NODE], "depth": 2, "max_depth": 4, "rev": 1, "node_exp": 4102444800_i64}),
-        json!({"node": NODE, "path": [NODE], "depth": 1, "max_depth": 0, "rev": 1, "node_exp": 4102444800_i64}),
-        json!({"node": NODE, "path": [NODE], "depth": 1, "max_depth": 9, "rev": 1, "node_exp": 4102444800_i64}),
-        json!({"node": NODE, "path": [NODE], "depth": 1, "max_depth": 4, "rev": 2, "node_exp": 4102444800_i64}),
-        json!({"node": NODE, "path": ["x"], "depth": 1, "max_depth": 4, "rev": 1, "node_exp": 4102444800_i64}),
-        json!({"node": "44444444444444444444444444444444", "path": [NODE], "depth": 1, "max_depth": 4, "rev": 1, "node_exp": 4102444800_i64}),
-    ] {
-        assert_eq!(door.claims(&with("vst", vst.clone())).unwrap_err(), Denial::TokenInvalid, "{vst}");
-    }
-}
-
-/// The claims of a token for `agents.last()`, spawned through the others, for a human or for nobody.
-fn spawned(agents: &[&str], user: Option<&str>) -> Value {
-    let nodes: Vec<String> = (0..agents.len()).map(|n| format!("{n:032x}")).collect();
-    let mut claims = claims();
-    let (subject, actors) = match user {
-        Some(user) => {
-            claims["sub_id"] = json!({"format": "iss_sub", "iss": "https://idp.test", "sub": user});
-            (user, agents)
-        }
-        None => (agents[0], &agents[1..]),
-    };
-    claims["sub"] = json!(subject);
-    claims["client_id"] = json!(agents.last());
-    let mut act = Value::Null;
-    for agent in actors {
-        let mut outer = json!({"iss": ISSUER, "sub": agent});
-        if !act.is_null() {
-            outer["act"] = act;
-        }
-        act = outer;
-    }
-    claims["act"] = act;
-    claims["vst"] = json!({"node": nodes.last(), "path": nodes, "depth": nodes.len(), "max_depth": 8, "rev": 1, "node_exp": 4102444800_i64});
-    claims
-}
-
-#[test]
 fn the_chain_is_read_from_the_root_to_the_agent_that_acts() {
     let door = Door::new();
     for user in [None, Some("alice")] {
-        let caller = door.claims(&spawned(&["a", "b", "c"], user)).unwrap();
+        let caller = door.bound(&spawned(&["a", "b", "c"], user, &door.holder.jkt())).unwrap();
         let chain: Vec<_> = caller.chain().actors().iter().map(|actor| actor.agent.as_str()).collect();
         assert_eq!(chain, ["a", "b", "c"]);
         assert_eq!(caller.agent().as_str(), "c");
@@ -220,17 +169,20 @@ fn the_chain_is_read_from_the_root_to_the_agent_that_acts() {
 fn a_chain_deeper_than_the_bound_is_refused() {
     let door = Door::new();
     let agents = ["a", "b", "c", "d", "e", "f", "g", "h", "i"];
-    assert!(door.claims(&spawned(&agents[..8], None)).is_ok());
-    assert!(door.claims(&spawned(&agents[..8], Some("alice"))).is_ok());
-    assert_eq!(door.claims(&spawned(&agents, None)).unwrap_err(), Denial::TokenInvalid);
-    assert_eq!(door.claims(&spawned(&agents, Some("alice"))).unwrap_err(), Denial::TokenInvalid);
+    let present = |agents: &[&str], user| door.bound(&spawned(agents, user, &door.holder.jkt()));
+    assert!(present(&agents[..8], None).is_ok());
+    assert!(present(&agents[..8], Some("alice")).is_ok());
+    assert_eq!(present(&agents, None).unwrap_err(), Denial::TokenInvalid);
+    assert_eq!(present(&agents, Some("alice")).unwrap_err(), Denial::TokenInvalid);
 }
 
 #[test]
 fn a_human_who_is_not_the_subject_is_refused() {
-    let mut claims = spawned(&["a"], Some("alice"));
-    claims["sub_id"]["sub"] = json!("bob");
-    assert_eq!(Door::new().claims(&claims).unwrap_err(), Denial::TokenInvalid);
+    let door = Door::new();
+    let good = spawned(&["a"], Some("alice"), &door.holder.jkt());
+    assert!(door.bound(&good).is_ok());
+    let other = changed(good, "/sub_id/sub", &json!("bob"));
+    assert_eq!(door.bound(&other).unwrap_err(), Denial::TokenInvalid);
 }
 
 #[test]
@@ -248,4 +200,36 @@ fn a_remembered_token_dies_with_its_key_and_survives_a_rotation_that_keeps_it() 
     // The same name for another key does not bring it back.
     door.keys.store(Arc::new(VerificationKeys::new(vec![("k1".into(), new)])));
     assert_eq!(door.bearer(&token).unwrap_err(), Denial::TokenInvalid);
+}
+
+#[test]
+fn the_token_endpoint_reads_a_token_for_whichever_resource_it_is() {
+    let door = Door::new();
+    let read =
+        |claims: &Value| door.hop_tokens().read(&door.signer.sign(&header(), claims), Expired::Refused);
+    let elsewhere = with("aud", json!("https://gw.test/apps/other/mcp"));
+    assert_eq!(read(&elsewhere).unwrap().token().audience, "https://gw.test/apps/other/mcp");
+    assert_eq!(read(&with("iss", json!("https://evil.test"))).unwrap_err().denial, Denial::TokenWrongIssuer);
+    assert_eq!(read(&with("iat", json!(NOW + 6))).unwrap_err().denial, Denial::TokenNotYetValid);
+    let caller = read(&spawned(&["a", "b"], None, &door.holder.jkt())).unwrap();
+    assert_eq!(caller.token().bound_to.unwrap().to_string(), door.holder.jkt());
+    assert!(caller.proof().is_none(), "nothing was proven");
+}
+
+#[test]
+fn only_a_bound_token_may_be_read_past_its_expiry_and_not_past_that_of_its_node() {
+    let door = Door::new();
+    let unbound = door.signer.sign(&header(), &claims());
+    let bound = door.signer.sign(&header(), &spawned(&["a", "b"], None, &door.holder.jkt()));
+    let read = |token: &str, expired| {
+        door.hop_tokens().read(token, expired).map(|_| ()).map_err(|refusal| refusal.denial)
+    };
+    door.clock.advance(Duration::from_secs(120));
+    assert_eq!(read(&bound, Expired::Refused), Err(Denial::TokenExpired));
+    assert_eq!(read(&unbound, Expired::Accepted), Err(Denial::TokenExpired));
+    assert_eq!(read(&bound, Expired::Accepted), Ok(()));
+    door.clock.advance(Duration::from_secs(3600 - 121));
+    assert_eq!(read(&bound, Expired::Accepted), Ok(()));
+    door.clock.advance(Duration::from_secs(1));
+    assert_eq!(read(&bound, Expired::Accepted), Err(Denial::TokenExpired));
 }

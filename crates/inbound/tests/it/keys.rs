@@ -102,3 +102,41 @@ fn an_rsa_key_is_neither_weak_nor_expensive() {
     let padded = json!({"kty": "RSA", "n": b64([vec![0], vec![0xff; 256]].concat()), "e": "AQAB"});
     assert_eq!(Key::from_jwk(&padded).map(|_| ()), Err(KeyError::RsaSize));
 }
+
+#[test]
+fn a_thumbprint_is_over_the_required_members_and_no_others() {
+    // RFC 7638 §3.1.
+    let rsa = json!({
+        "kty": "RSA",
+        "n": "0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1L6tSoc_BJECPebWKRXjBZCiFV4n3oknjhMstn64tZ_2W-5JsGY4Hc5n9yBXArwl93lqt7_RN5w6Cf0h4QyQ5v-65YGjQR0_FDW2QvzqY368QQMicAtaSqzs8KJZgnYb9c7d0zgdAZHzu6qMQvRL5hajrn1n91CbOpbISD08qNLyrdkt-bFTWhAI4vMQFh6WeZu0fM4lFd2NcRwr3XPksINHaQ-G_xBniIqbw0Ls1jF44-csFCur-kEgU8awapJzKnqDKgw",
+        "e": "AQAB", "alg": "RS256", "kid": "2011-04-29",
+    });
+    let thumbprint = |jwk: &Value| Key::from_jwk(jwk).unwrap().thumbprint().to_string();
+    assert_eq!(thumbprint(&rsa), "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs");
+    // RFC 8037 appendix A.3.
+    let okp = json!({"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"});
+    assert_eq!(thumbprint(&okp), "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k");
+    // RFC 9449 §4.1 and §6.1.
+    let ec = json!({
+        "use": "sig", "y": "9VE4jf_Ok_o64zbTTlcuNJajHmt6v9TDVrU0CdvGRDA", "crv": "P-256", "kty": "EC",
+        "x": "l8tFrhx-34tV3hRICRDY9zCkDlpBhF42UQUfWVAWBFs",
+    });
+    assert_eq!(thumbprint(&ec), "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I");
+}
+
+#[test]
+fn one_key_has_one_spelling_and_so_one_thumbprint() {
+    let n = b64([0xff; 256]);
+    let with = |e: &str| Key::from_jwk(&json!({"kty": "RSA", "n": n, "e": e})).map(|_| ());
+    assert_eq!(with("AQAB"), Ok(()));
+    for padded in ["AAEAAQ", "", "AQAB=", "AA"] {
+        assert_eq!(with(padded), Err(KeyError::Malformed), "{padded}");
+    }
+    let x = Signer::new().jwk["x"].as_str().unwrap().to_owned();
+    let (body, last) = x.split_at(42);
+    let alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    let at = alphabet.find(last).unwrap();
+    let mut jwk = Signer::new().jwk;
+    jwk["x"] = json!(format!("{body}{}", &alphabet[at + 1..at + 2]));
+    assert_eq!(Key::from_jwk(&jwk).unwrap_err(), KeyError::Malformed);
+}

@@ -3,19 +3,18 @@
 use std::time::Duration;
 
 use vestibule_inbound::jws::{Algorithm, Profile, Unverified, sole_audience};
-use vestibule_model::{Digest, Timestamp, json::Json};
+use vestibule_model::{Thumbprint, Timestamp, json::Json};
 
+use super::SingleUse;
 use crate::{OAuthError, Reason, registry::ClientKey};
 
 /// RFC 7523 gives assertions no type of their own; draft-ietf-oauth-rfc7523bis names the second.
-const PROFILE: Profile = Profile {
-    types: &["jwt", "client-authentication+jwt"],
-    is_type_optional: true,
-    algorithms: Algorithm::ALL,
-};
+pub(super) const TYPES: &[&str] = &["jwt", "client-authentication+jwt"];
+
+const PROFILE: Profile = Profile { types: TYPES, is_type_optional: true, algorithms: Algorithm::ALL };
 
 /// The clocks of clients are not ours.
-const LEEWAY: Duration = Duration::from_secs(30);
+pub(super) const LEEWAY: Duration = Duration::from_secs(30);
 
 /// The longest an assertion may be valid: it bounds what is remembered against replay.
 const LIFE_MAX: Duration = Duration::from_secs(600);
@@ -38,8 +37,9 @@ impl Audience {
 
 /// A verified assertion.
 pub(super) struct Assertion {
-    /// What is claimed so that it is used once: a key of this client and its `jti`, until nothing would accept it.
-    pub(super) single_use: (String, Timestamp),
+    /// The key of the client that signed it.
+    pub(super) key: Thumbprint,
+    pub(super) single_use: SingleUse,
 }
 
 pub(super) fn parse(text: &str) -> Result<Unverified<'_>, OAuthError> {
@@ -63,8 +63,8 @@ pub(super) fn verify(
         candidate.key.fits(assertion.algorithm())
             && assertion.kid().is_none_or(|kid| candidate.kid.as_deref() == Some(kid))
     });
-    let claims = candidates
-        .filter_map(|candidate| assertion.verify(&candidate.key).ok())
+    let (claims, key) = candidates
+        .filter_map(|candidate| Some((assertion.verify(&candidate.key).ok()?, candidate.key.thumbprint())))
         .next()
         .ok_or(Reason::AssertionInvalid)?;
 
@@ -88,15 +88,17 @@ pub(super) fn verify(
             return Err(Reason::AssertionNotYetValid);
         }
     }
-    let jti = text(claims, "jti").filter(|jti| !jti.is_empty() && jti.chars().count() <= JTI_MAX_CHARS);
-    let jti = jti.ok_or(Reason::AssertionInvalid)?;
-    // Identifiers of agents hold no line break, so no two clients share a key. Kept for the leeway too, else an
-    // assertion that was just forgotten is replayed within it.
-    let key = Digest::of(format!("{client}\n{jti}").as_bytes()).to_string();
-    Ok(Assertion { single_use: (key, expires_at.plus(LEEWAY)) })
+    let jti = jti(claims).ok_or(Reason::AssertionInvalid)?;
+    // One realm for every use: an assertion that was the client's authentication is not an actor token afterwards.
+    let single_use = SingleUse::new("client-assertion", client, jti, expires_at.plus(LEEWAY));
+    Ok(Assertion { key, single_use })
 }
 
-fn text<'a>(claims: &'a Json, name: &str) -> Option<&'a str> {
+pub(super) fn jti(claims: &Json) -> Option<&str> {
+    text(claims, "jti").filter(|jti| !jti.is_empty() && jti.chars().count() <= JTI_MAX_CHARS)
+}
+
+pub(super) fn text<'a>(claims: &'a Json, name: &str) -> Option<&'a str> {
     claims.get(name).and_then(Json::as_str)
 }
 

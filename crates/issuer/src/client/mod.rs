@@ -1,22 +1,23 @@
-//! Who asks for a token: client authentication (RFC 6749 §2.3, RFC 7523 §2.2), exactly one method per request.
+//! Who asks for a token: client authentication (RFC 6749 §2.3, RFC 7523 §2.2), exactly one method per request; and who
+//! is spawned: the actor token (RFC 8693 §2.1).
 
+mod actor;
 mod assertion;
+mod presented;
+mod single_use;
 
 use std::sync::Arc;
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::HeaderMap;
-use secrecy::{ExposeSecret, SecretString};
-use url::form_urlencoded;
-use vestibule_inbound::{Credential as Authorization, authorization};
-use vestibule_model::{Agent, AgentId, AgentState, Clock};
+use secrecy::SecretString;
+use vestibule_model::{Agent, AgentId, AgentState, Clock, Thumbprint};
 use vestibule_store::Store;
 
 use crate::{OAuthError, Reason, Registry, form::Form, registry::Credential};
+pub(crate) use actor::Actor;
 use assertion::Audience;
-
-/// RFC 7523 §2.2.
-const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+use presented::Presented;
+use single_use::SingleUse;
 
 /// What proves who asks.
 pub(crate) struct Clients {
@@ -26,10 +27,19 @@ pub(crate) struct Clients {
     audience: Audience,
 }
 
-/// What a request presents.
-enum Presented<'a> {
-    Secret { client_id: String, secret: SecretString },
-    Assertion { client_id: Option<&'a str>, assertion: &'a str },
+/// An agent that has proved itself.
+#[derive(Debug)]
+pub(crate) struct Client {
+    pub(crate) agent: Arc<Agent>,
+    /// The registered key that it proved itself with; none for a secret.
+    pub(crate) key: Option<Thumbprint>,
+}
+
+/// An agent whose proof is good, and was perhaps used before: only [`Clients::admit`] makes a [`Client`] of it.
+#[must_use]
+pub(crate) struct Recognised {
+    client: Client,
+    single_use: Option<SingleUse>,
 }
 
 impl Clients {
@@ -44,31 +54,50 @@ impl Clients {
         Self { store, clock, registry, audience }
     }
 
+    /// Whether the request holds any part of a client authentication. The name of the client alone is none.
+    pub(crate) fn is_presented(headers: &HeaderMap, form: Form<'_>) -> bool {
+        presented::is_any(headers, form)
+    }
+
     /// The agent that asks.
     ///
     /// # Errors
     /// A [`Reason`] of `invalid_client` or `invalid_request`.
-    pub(crate) async fn authenticate(
-        &self,
-        headers: &HeaderMap,
-        form: Form<'_>,
-    ) -> Result<Arc<Agent>, OAuthError> {
-        let agent = match presented(headers, form)? {
+    pub(crate) fn recognise(&self, headers: &HeaderMap, form: Form<'_>) -> Result<Recognised, OAuthError> {
+        let recognised = match presented::read(headers, form)? {
             Presented::Secret { client_id, secret } => self.by_secret(&client_id, &secret)?,
-            Presented::Assertion { client_id, assertion } => self.by_assertion(client_id, assertion).await?,
+            Presented::Assertion { client_id, assertion } => self.by_assertion(client_id, assertion)?,
         };
+        let agent = &recognised.client.agent;
         match agent.state {
-            AgentState::Active => Ok(agent),
+            AgentState::Active => Ok(recognised),
             AgentState::Retired => Err(OAuthError::new(Reason::AgentRetired, naming(agent.id.as_str()))),
         }
     }
 
-    fn by_secret(&self, client_id: &str, secret: &SecretString) -> Result<Arc<Agent>, OAuthError> {
+    /// Uses its proof up. After everything that the client can put right by sending the same assertion again, such as
+    /// a nonce that lacked, and before anything is done for it.
+    ///
+    /// # Errors
+    /// [`Reason::AssertionReplayed`], [`Reason::StoreUnavailable`].
+    pub(crate) async fn admit(&self, recognised: Recognised) -> Result<Client, OAuthError> {
+        let Recognised { client, single_use } = recognised;
+        if let Some(once) = single_use
+            && !once.claim(self.store.as_ref()).await?
+        {
+            return Err(OAuthError::new(Reason::AssertionReplayed, naming(client.agent.id.as_str())));
+        }
+        Ok(client)
+    }
+
+    fn by_secret(&self, client_id: &str, secret: &SecretString) -> Result<Recognised, OAuthError> {
         let client = AgentId::new(client_id).ok().and_then(|id| self.registry.client(&id));
         let credential = client.as_ref().map(|(_, credential)| credential.as_ref());
         let is_right = Credential::is_secret(credential, secret);
         let reason = match (client, is_right) {
-            (Some((agent, _)), true) => return Ok(agent),
+            (Some((agent, _)), true) => {
+                return Ok(Recognised { client: Client { agent, key: None }, single_use: None });
+            }
             (Some((_, credential)), false) => match credential.as_ref() {
                 Credential::Secret(_) => Reason::ClientSecretWrong,
                 Credential::Keys(_) => Reason::ClientMethodWrong,
@@ -78,7 +107,7 @@ impl Clients {
         Err(OAuthError::new(reason, naming(client_id)))
     }
 
-    async fn by_assertion(&self, client_id: Option<&str>, text: &str) -> Result<Arc<Agent>, OAuthError> {
+    fn by_assertion(&self, client_id: Option<&str>, text: &str) -> Result<Recognised, OAuthError> {
         let assertion = assertion::parse(text)?;
         let named = assertion::subject(&assertion)?;
         let (agent, credential) = AgentId::new(named)
@@ -92,15 +121,10 @@ impl Clients {
         if client_id.is_some_and(|id| id != named) {
             return Err(OAuthError::new(Reason::AssertionWrongSubject, naming(named)));
         }
-        let claims = assertion::verify(&assertion, keys, &self.audience, self.clock.now())
+        let verified = assertion::verify(&assertion, keys, &self.audience, self.clock.now())
             .map_err(|reason| OAuthError::new(reason, naming(named)))?;
-        // Last, so that nobody else can use up an identifier of this client.
-        let fresh = self.store.claim("client-assertion", vec![claims.single_use]).await?;
-        if fresh == [true] {
-            Ok(agent)
-        } else {
-            Err(OAuthError::new(Reason::AssertionReplayed, naming(named)))
-        }
+        let client = Client { agent, key: Some(verified.key) };
+        Ok(Recognised { client, single_use: Some(verified.single_use) })
     }
 }
 
@@ -110,48 +134,4 @@ fn naming(client_id: &str) -> String {
         Ok(id) if client_id.len() <= 64 => format!("client `{id}`"),
         Ok(_) | Err(_) => "client with a malformed id".to_owned(),
     }
-}
-
-fn presented<'a>(headers: &HeaderMap, form: Form<'a>) -> Result<Presented<'a>, OAuthError> {
-    let header = authorization(headers).map_err(|error| OAuthError::new(Reason::ClientMalformed, error))?;
-    let (client_id, secret) = (form.get("client_id"), form.get("client_secret"));
-    let (kind, assertion) = (form.get("client_assertion_type"), form.get("client_assertion"));
-    let has_assertion = kind.is_some() || assertion.is_some();
-    // RFC 6749 §2.3: "MUST NOT use more than one authentication method in each request".
-    if [header.is_some(), secret.is_some(), has_assertion].into_iter().filter(|used| *used).count() > 1 {
-        return Err(Reason::ClientMixed.into());
-    }
-    if let Some(header) = header {
-        return basic(header, client_id).ok_or_else(|| Reason::ClientMalformed.into());
-    }
-    if let (Some(client_id), Some(secret)) = (client_id, secret) {
-        return Ok(Presented::Secret { client_id: client_id.to_owned(), secret: secret.into() });
-    }
-    match (kind, assertion) {
-        (Some(ASSERTION_TYPE), Some(assertion)) => Ok(Presented::Assertion { client_id, assertion }),
-        (None, None) => Err(Reason::ClientMissing.into()),
-        (Some(_) | None, _) => Err(Reason::ClientMalformed.into()),
-    }
-}
-
-/// RFC 6749 §2.3.1: identifier and secret are form-encoded, then put together for RFC 7617.
-fn basic(header: Authorization<'_>, beside: Option<&str>) -> Option<Presented<'static>> {
-    if !header.is("Basic") {
-        return None;
-    }
-    let decoded = SecretString::from(String::from_utf8(STANDARD.decode(header.value).ok()?).ok()?);
-    let (client_id, secret) = decoded.expose_secret().split_once(':')?;
-    let client_id = form_decoded(client_id)?;
-    if beside.is_some_and(|id| id != client_id) {
-        return None;
-    }
-    Some(Presented::Secret { secret: form_decoded(secret)?.into(), client_id })
-}
-
-fn form_decoded(text: &str) -> Option<String> {
-    if text.contains(['&', '=']) {
-        return None;
-    }
-    let mut parts = form_urlencoded::parse(text.as_bytes());
-    parts.next().map(|(text, _)| text.into_owned())
 }

@@ -12,7 +12,7 @@ use std::{
 use arc_swap::{ArcSwap, ArcSwapOption};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
-use vestibule_inbound::{ACCESS_TOKEN_TYPE, VerificationKeys};
+use vestibule_inbound::VerificationKeys;
 use vestibule_model::{Clock, Timestamp};
 use vestibule_store::{By, Change, Expect, Kind, Op, Put, Record, Store, StoreError, Subscriber};
 
@@ -136,10 +136,10 @@ impl Keys {
         KeysStatus { signing, retiring: retiring.collect() }
     }
 
-    /// An access token with these claims.
-    pub(crate) fn sign(&self, claims: &Value) -> Result<String, KeysError> {
+    /// A token of that type with these claims.
+    pub(crate) fn sign(&self, typ: &str, claims: &Value) -> Result<String, KeysError> {
         let pair = self.signing.load_full().ok_or(KeysError::Absent)?;
-        let header = json!({"typ": ACCESS_TOKEN_TYPE, "alg": "ES256", "kid": pair.kid});
+        let header = json!({"typ": typ, "alg": "ES256", "kid": pair.kid});
         let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
         let input = format!("{}.{}", part(&header), part(claims));
         let algorithm = jsonwebtoken::Algorithm::ES256;

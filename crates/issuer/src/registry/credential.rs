@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use subtle::ConstantTimeEq;
 use vestibule_inbound::jws::Key;
-use vestibule_model::{Digest, Entropy, Malformed};
+use vestibule_model::{Digest, Entropy, Malformed, Thumbprint};
 
 /// Few enough to try each, many enough for a rotation in flight.
 const KEYS_MAX: usize = 10;
@@ -94,6 +94,14 @@ impl Credential {
         };
         let presented = Digest::of(secret.expose_secret().as_bytes()).to_string();
         bool::from(presented.as_bytes().ct_eq(expected.as_bytes())) && is_real
+    }
+
+    /// Whether it is, among others, that key.
+    pub(crate) fn has_key(&self, key: &Thumbprint) -> bool {
+        match self {
+            Self::Secret(_) => false,
+            Self::Keys(keys) => keys.iter().any(|one| one.key.thumbprint() == *key),
+        }
     }
 }
 

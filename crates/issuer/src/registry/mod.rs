@@ -12,7 +12,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use secrecy::SecretString;
-use vestibule_model::{Agent, AgentId, Clock, Directory, Entropy, Malformed};
+use vestibule_model::{Agent, AgentId, Clock, Directory, Entropy, Malformed, Thumbprint};
 use vestibule_store::{Change, Expect, Kind, Op, Put, Record, Store, StoreError, Subscriber};
 
 use credential::StoredCredential;
@@ -166,6 +166,11 @@ impl Registry {
         let held = self.held();
         let agent = Arc::clone(&held.agents.get(id)?.agent);
         Some((agent, Arc::clone(&held.credentials.get(id)?.1)))
+    }
+
+    /// Whether the agent has registered that key.
+    pub(crate) fn has_key(&self, id: &AgentId, key: &Thumbprint) -> bool {
+        self.held().credentials.get(id).is_some_and(|(_, credential)| credential.has_key(key))
     }
 
     fn held(&self) -> MutexGuard<'_, Held> {

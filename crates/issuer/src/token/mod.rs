@@ -1,78 +1,70 @@
-//! The token endpoint (RFC 6749 §3.2). One file per grant.
+//! The token endpoint (RFC 6749 §3.2). One file per grant; what they share is here and in `mint`, `narrow` and `asker`.
 
+mod asker;
+mod call;
 mod claims;
 mod client_credentials;
+mod exchange;
+mod mint;
+mod narrow;
 
-use std::{collections::BTreeSet, fmt};
+use std::{fmt, net::IpAddr};
 
 use http::HeaderMap;
-use secrecy::{ExposeSecret, SecretString};
-use serde_json::{Value, json};
-use vestibule_model::{AgentId, AppId, Jti, NodeId, Timestamp, WorkflowId};
+use vestibule_model::AttemptId;
 
 use crate::{Issuer, OAuthError, Reason, form::Form};
+pub(crate) use claims::bounds;
+pub(crate) use mint::token_type;
+pub use mint::{Minted, TokenResponse};
 
-/// A request at the token endpoint. Its size is bounded by whoever read it.
+/// A request at the token, introspection or revocation endpoint. Its size is bounded by whoever read it.
 #[derive(Clone, Copy)]
 pub struct TokenRequest<'a> {
     /// Its headers.
     pub headers: &'a HeaderMap,
     /// Its body, decoded from `application/x-www-form-urlencoded`, in the order and number in which it came.
     pub form: &'a [(String, String)],
+    /// Under which it is recorded: a node that it makes names it.
+    pub attempt: AttemptId,
+    /// Its source address, if known, for policy.
+    pub ip: Option<IpAddr>,
 }
 
 impl fmt::Debug for TokenRequest<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TokenRequest").field("parameters", &self.form.len()).finish_non_exhaustive()
+        f.debug_struct("TokenRequest")
+            .field("attempt", &self.attempt)
+            .field("parameters", &self.form.len())
+            .finish_non_exhaustive()
     }
 }
 
-/// A token, and what is recorded about it.
-#[derive(Debug)]
-pub struct TokenResponse {
-    access_token: SecretString,
-    expires_in: i64,
-    /// What was minted, for the record.
-    pub minted: Minted,
+/// A grant that is served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Grant {
+    /// RFC 6749 §4.4.
+    ClientCredentials,
+    /// RFC 8693 §2.1.
+    TokenExchange,
 }
 
-/// What was minted, without the token.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Minted {
-    /// The agent it is for.
-    pub agent: AgentId,
-    /// The application it opens.
-    pub app: AppId,
-    /// Its `aud`.
-    pub resource: String,
-    /// The node it was minted under.
-    pub node: NodeId,
-    /// The tree of that node.
-    pub workflow: WorkflowId,
-    /// Its identifier.
-    pub jti: Jti,
-    /// The scopes granted.
-    pub scopes: BTreeSet<String>,
-    /// Its expiry.
-    pub expires_at: Timestamp,
-    /// The expiry of its node: what outlives the token, a stream, ends then.
-    pub node_expires_at: Timestamp,
-}
+impl Grant {
+    pub(crate) const ALL: [Self; 2] = [Self::ClientCredentials, Self::TokenExchange];
 
-impl TokenResponse {
-    /// The body of the answer (RFC 6749 §5.1), which holds the token.
-    #[must_use]
-    pub fn body(&self) -> Value {
-        let mut body = json!({
-            "access_token": self.access_token.expose_secret(),
-            "token_type": "Bearer",
-            "expires_in": self.expires_in,
-        });
-        if let (Some(scope), Some(members)) = (joined(&self.minted.scopes), body.as_object_mut()) {
-            members.insert("scope".to_owned(), scope.into());
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::ClientCredentials => "client_credentials",
+            Self::TokenExchange => "urn:ietf:params:oauth:grant-type:token-exchange",
         }
-        body
     }
+}
+
+/// A request with its parameters.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    request: &'a TokenRequest<'a>,
+    form: Form<'a>,
 }
 
 impl Issuer {
@@ -81,22 +73,25 @@ impl Issuer {
     /// # Errors
     /// [`OAuthError`] with what to answer and what to record.
     pub async fn token(&self, request: &TokenRequest<'_>) -> Result<TokenResponse, OAuthError> {
-        let form = Form::read(request.form)?;
-        let agent = self.clients.authenticate(request.headers, form).await?;
-        let granted = async {
-            self.roots.admit(&agent.id)?;
-            match form.get("grant_type") {
-                Some("client_credentials") => self.client_credentials(&agent, form).await,
-                Some(_) => Err(Reason::GrantUnsupported.into()),
-                None => Err(OAuthError::new(Reason::RequestMalformed, "no `grant_type`")),
-            }
-        };
-        granted.await.map_err(|error: OAuthError| error.of(&agent.id))
+        let answer = self.granted(request).await;
+        self.with_nonce(request, answer, |response| &mut response.nonce)
     }
-}
 
-/// RFC 6749 §3.3: separated by spaces, and at least one.
-fn joined(scopes: &BTreeSet<String>) -> Option<String> {
-    let scopes: Vec<_> = scopes.iter().map(String::as_str).collect();
-    (!scopes.is_empty()).then(|| scopes.join(" "))
+    async fn granted(&self, request: &TokenRequest<'_>) -> Result<TokenResponse, OAuthError> {
+        let asked = Asked { request, form: Form::read(request.form)? };
+        let named = asked.form.get("grant_type");
+        match Grant::ALL.into_iter().find(|grant| named == Some(grant.as_str())) {
+            Some(Grant::ClientCredentials) => self.client_credentials(asked).await,
+            Some(Grant::TokenExchange) => self.exchange(asked).await,
+            None => {
+                // Who sends what is not served is worth knowing.
+                let asker = self.asker(asked).await?;
+                let error = match named {
+                    Some(_) => OAuthError::from(Reason::GrantUnsupported),
+                    None => OAuthError::new(Reason::RequestMalformed, "no `grant_type`"),
+                };
+                Err(error.of(&asker.agent.id))
+            }
+        }
+    }
 }

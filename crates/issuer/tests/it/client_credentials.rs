@@ -20,19 +20,20 @@ async fn a_token_says_who_for_what_and_under_which_node_and_opens_that_door_only
         (&json!("Bearer"), &json!(120), &json!("repo:read"))
     );
     let minted = &response.minted;
+    let node = &minted.delegation;
     assert_eq!(
         payload(&access_token(&response)),
         json!({
             "iss": ISSUER, "sub": "worker", "aud": SANDBOX, "client_id": "worker",
             "jti": minted.jti, "iat": world.now(), "exp": world.now() + 120,
-            "scope": "repo:read", "acti": minted.workflow,
-            "vst": {"node": minted.node, "path": [minted.node], "depth": 1, "max_depth": 4, "rev": 1,
-                "node_exp": minted.node_expires_at.seconds()},
+            "scope": "repo:read", "acti": node.workflow,
+            "vst": {"rev": 2, "node": node.id, "path": [node.id], "since": [world.now()], "keys": [[]],
+                "depth": 1, "max_depth": 4, "node_exp": world.now() + 3600},
         })
     );
     let caller = world.present(&response, SANDBOX).unwrap();
-    assert_eq!(caller.token().nodes, std::slice::from_ref(&minted.node));
-    assert_eq!((&caller.token().jti, &caller.token().workflow), (&minted.jti, &minted.workflow));
+    assert_eq!(caller.token().nodes, node.path);
+    assert_eq!((&caller.token().jti, &caller.token().workflow), (&minted.jti, &node.workflow));
     assert_eq!(world.present(&response, BILLING).unwrap_err(), Denial::TokenWrongAudience);
 }
 
@@ -92,7 +93,7 @@ async fn a_token_is_for_exactly_one_resource_in_the_words_of_the_configuration()
     let secret = world.add(worker()).await;
     for same in [SANDBOX, "HTTPS://GW.TEST/apps/sandbox/mcp", "https://gw.test/apps/sandbox/mcp/"] {
         let response = world.ask(&secret, &[("resource", same)]).await.unwrap();
-        assert_eq!(response.minted.resource, SANDBOX);
+        assert_eq!(response.minted.delegation.resource, SANDBOX);
     }
     for (resources, reason) in [
         (vec![], Reason::TargetMissing),
@@ -115,7 +116,7 @@ async fn an_agent_of_one_application_need_not_name_it_and_gets_no_other() {
     let ground = Ground::new();
     let world = World::on(&ground).await;
     let secret = world.add(NewAgent { apps: [app("billing")].into(), ..worker() }).await;
-    assert_eq!(world.ask(&secret, &[]).await.unwrap().minted.resource, BILLING);
+    assert_eq!(world.ask(&secret, &[]).await.unwrap().minted.delegation.resource, BILLING);
     assert_eq!(world.refused(&secret, &[RESOURCE]).await, Reason::TargetNotAllowed);
 }
 
@@ -124,7 +125,7 @@ async fn a_gateway_with_one_application_needs_no_name_for_it() {
     let ground = Ground::new();
     let world = World::with(&ground, &["sandbox"], 1).await;
     let secret = world.add(worker()).await;
-    assert_eq!(world.ask(&secret, &[]).await.unwrap().minted.resource, SANDBOX);
+    assert_eq!(world.ask(&secret, &[]).await.unwrap().minted.delegation.resource, SANDBOX);
 }
 
 #[tokio::test]

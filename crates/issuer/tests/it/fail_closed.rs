@@ -5,11 +5,11 @@ use http::HeaderMap;
 use serde_json::json;
 use tokio::sync::watch;
 use vestibule_containment::Containment;
-use vestibule_issuer::{Backing, Issuer, NewAgent, OAuthError, Reason, TokenRequest};
+use vestibule_issuer::{Backing, Issuer, Judges, NewAgent, OAuthError, Reason};
 use vestibule_model::{FixedClock, SeededEntropy, Timestamp};
 use vestibule_store::{By, Changes, Kind, Op, Record, Seq, Store, StoreError};
 
-use crate::support::{Ground, ISSUER, NOW, Signer, World, basic, config, worker};
+use crate::support::{Ground, ISSUER, NOW, Signer, World, basic, config, owned, worker};
 
 /// A store that nobody can reach.
 #[derive(Debug)]
@@ -57,16 +57,13 @@ fn issuer(world: &World, store: Arc<dyn Store>, containment: Arc<Containment>) -
     let clock = Arc::<FixedClock>::clone(&world.clock);
     let backing = Backing { store, clock, entropy: Arc::new(SeededEntropy::new(9)) };
     let (registry, keys) = (Arc::clone(&world.registry), Arc::clone(&world.keys));
-    Issuer::new(config(&["sandbox"]), backing, registry, keys, containment).unwrap()
+    let judges = Judges { containment, ..world.judges.clone() };
+    Issuer::new(config(&["sandbox"]), backing, registry, keys, judges).unwrap()
 }
 
-async fn refusal(issuer: &Issuer, headers: &HeaderMap, more: &[(&str, &str)]) -> OAuthError {
-    let form: Vec<_> = [&[("grant_type", "client_credentials")], more]
-        .concat()
-        .into_iter()
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .collect();
-    issuer.token(&TokenRequest { headers, form: &form }).await.unwrap_err()
+async fn refusal(world: &World, issuer: &Issuer, headers: &HeaderMap, more: &[(&str, &str)]) -> OAuthError {
+    let form = owned(&[&[("grant_type", "client_credentials")], more].concat());
+    issuer.token(&world.request(headers, &form)).await.unwrap_err()
 }
 
 #[tokio::test]
@@ -77,7 +74,7 @@ async fn without_the_store_no_root_is_made_and_no_assertion_is_believed() {
     let signer = Signer::new("k1");
     let jwks = Some(json!({"keys": [signer.jwk]}));
     world.registry.add(NewAgent { id: "keyed".into(), jwks, ..worker() }).await.unwrap();
-    let issuer = issuer(&world, Arc::new(Gone), Arc::clone(&world.containment));
+    let issuer = issuer(&world, Arc::new(Gone), Arc::clone(&world.judges.containment));
 
     let claims = json!({"iss": "keyed", "sub": "keyed", "aud": ISSUER, "exp": NOW + 60, "jti": "1"});
     let assertion = signer.sign(&json!({"alg": "ES256"}), &claims);
@@ -86,8 +83,8 @@ async fn without_the_store_no_root_is_made_and_no_assertion_is_believed() {
         ("client_assertion", assertion.as_str()),
     ];
     for error in [
-        refusal(&issuer, &basic("worker", &secret), &[]).await,
-        refusal(&issuer, &HeaderMap::new(), &asserted).await,
+        refusal(&world, &issuer, &basic("worker", &secret), &[]).await,
+        refusal(&world, &issuer, &HeaderMap::new(), &asserted).await,
     ] {
         assert_eq!((error.reason, error.status()), (Reason::StoreUnavailable, 503));
         assert_eq!(error.body()["error"], "temporarily_unavailable");
@@ -101,7 +98,7 @@ async fn who_cannot_tell_what_is_revoked_issues_nothing() {
     let secret = world.add(worker()).await;
     // Nothing keeps this view up to date.
     let blind = Containment::new(Arc::clone(&world.store), Arc::<FixedClock>::clone(&world.clock));
-    let error =
-        refusal(&issuer(&world, Arc::clone(&world.store), blind), &basic("worker", &secret), &[]).await;
+    let issuer = issuer(&world, Arc::clone(&world.store), blind);
+    let error = refusal(&world, &issuer, &basic("worker", &secret), &[]).await;
     assert_eq!((error.reason, error.status()), (Reason::ContainmentStale, 503));
 }

@@ -9,18 +9,28 @@ use crate::support::{Ground, ISSUER, SANDBOX, World, app, set};
 async fn the_metadata_name_what_is_served_and_nothing_more() {
     let ground = Ground::new();
     let world = World::on(&ground).await;
+    let methods = ["client_secret_basic", "client_secret_post", "private_key_jwt"];
+    let algorithms = ["ES256", "ES384", "RS256", "PS256", "EdDSA"];
     assert_eq!(
         world.issuer.metadata(),
         json!({
             "issuer": "https://gw.test",
             "authorization_endpoint": "https://gw.test/oauth/authorize",
             "token_endpoint": "https://gw.test/oauth/token",
+            "introspection_endpoint": "https://gw.test/oauth/introspect",
+            "revocation_endpoint": "https://gw.test/oauth/revoke",
             "jwks_uri": "https://gw.test/oauth/jwks",
             "response_types_supported": [],
-            "grant_types_supported": ["client_credentials"],
-            "token_endpoint_auth_methods_supported":
-                ["client_secret_basic", "client_secret_post", "private_key_jwt"],
-            "token_endpoint_auth_signing_alg_values_supported": ["ES256", "ES384", "RS256", "PS256", "EdDSA"],
+            "grant_types_supported":
+                ["client_credentials", "urn:ietf:params:oauth:grant-type:token-exchange"],
+            "token_endpoint_auth_methods_supported": methods,
+            "token_endpoint_auth_signing_alg_values_supported": algorithms,
+            "introspection_endpoint_auth_methods_supported": methods,
+            "introspection_endpoint_auth_signing_alg_values_supported": algorithms,
+            "revocation_endpoint_auth_methods_supported": methods,
+            "revocation_endpoint_auth_signing_alg_values_supported": algorithms,
+            "dpop_signing_alg_values_supported": ["ES256", "ES384", "EdDSA", "PS256", "RS256"],
+            "authorization_details_types_supported": ["vestibule_operations"],
         })
     );
 }
@@ -45,6 +55,9 @@ fn a_configuration_out_of_bounds_is_refused() {
     }
     for depth in [0, 9] {
         broken("max_depth", &|config| config.max_depth = depth);
+    }
+    for children in [0, 10_001] {
+        broken("max_children", &|config| config.max_children = children);
     }
     broken("scope_claims", &|config| {
         config.scope_claims.insert("profile".into(), set(&["sub"]));

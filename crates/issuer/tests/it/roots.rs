@@ -7,7 +7,7 @@ use vestibule_store::{By, Kind};
 use crate::support::{BILLING, Ground, SANDBOX, World, worker};
 
 async fn root(world: &World, secret: &str, resource: &str) -> NodeId {
-    world.ask(secret, &[("resource", resource)]).await.unwrap().minted.node
+    world.ask(secret, &[("resource", resource)]).await.unwrap().minted.delegation.id
 }
 
 async fn stored(world: &World) -> usize {
@@ -27,7 +27,7 @@ async fn tokens_for_one_resource_are_minted_under_one_root_until_it_ends() {
     // A token under it would outlive it now.
     world.clock.advance(Duration::from_secs(1));
     let response = world.ask(&secret, &[("resource", SANDBOX)]).await.unwrap();
-    assert_ne!(response.minted.node, first);
+    assert_ne!(response.minted.delegation.id, first);
     assert_eq!(response.minted.expires_at.seconds(), world.now() + 120);
 }
 
@@ -39,7 +39,8 @@ async fn each_token_under_a_root_has_its_own_identifier() {
     let one = world.ask(&secret, &[("resource", SANDBOX)]).await.unwrap().minted;
     let two = world.ask(&secret, &[("resource", SANDBOX)]).await.unwrap().minted;
     assert_ne!(one.jti, two.jti);
-    assert_eq!((one.node, one.workflow), (two.node, two.workflow));
+    assert_eq!((one.made, two.made), (true, false));
+    assert_eq!(one.delegation, two.delegation);
 }
 
 #[tokio::test]

@@ -114,7 +114,7 @@ async fn no_debug_output_and_no_record_holds_a_secret() {
     assert_eq!((secret.len(), &secret[..4]), (47, "vst_"));
     let headers = basic("worker", &secret);
     let form = [("client_secret".to_owned(), secret.clone())];
-    let request = vestibule_issuer::TokenRequest { headers: &headers, form: &form };
+    let request = world.request(&headers, &form);
     let response = world.ask(&secret, &[RESOURCE]).await.unwrap();
     let token = crate::support::access_token(&response);
     let shown =

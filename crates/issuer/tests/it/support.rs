@@ -1,30 +1,41 @@
+//! An issuer with everything that it stands on, and the door that its tokens open.
+
 use std::{collections::BTreeSet, path::Path, sync::Arc, time::Duration};
 
-use aws_lc_rs::{
-    rand::SystemRandom,
-    signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _},
-};
 use base64::{
     Engine as _,
     engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
 };
 use http::{HeaderMap, header::AUTHORIZATION};
 use secrecy::ExposeSecret as _;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tempfile::TempDir;
-use vestibule_containment::{Containment, DenyKey, Order, Reason as RevocationReason};
-use vestibule_inbound::{Authenticator, Caller, HopTokens, Presented};
-use vestibule_issuer::{
-    Backing, Issuer, IssuerConfig, Keys, NewAgent, OAuthError, Reason, Registry, TokenRequest, TokenResponse,
+use vestibule_containment::{Containment, DenyKey, Order, Reason as OrderReason, State};
+use vestibule_egress::{Addresses, Client, EgressLimits, Trust};
+use vestibule_inbound::{
+    Authenticator, Caller, HopTokens, Presented,
+    dpop::Proofs,
+    users::{IssuerClients, UserIssuerConfig, UserIssuers},
 };
-use vestibule_model::{AppId, Clock, Denial, FixedClock, SeededEntropy, Timestamp};
+use vestibule_issuer::{
+    Backing, Issuer, IssuerConfig, Judges, Keys, NewAgent, OAuthError, Reason, Registry, TokenRequest,
+    TokenResponse,
+};
+use vestibule_model::{AppId, AttemptId, Clock, Denial, FixedClock, OsEntropy, SeededEntropy, Timestamp};
+use vestibule_policy::{Lock, Options, PolicyFile, PolicySet};
 use vestibule_store::{Follower, SqliteStore, Store, Subscriber};
 
+pub(crate) use crate::signer::Signer;
+
 pub(crate) const ISSUER: &str = "https://gw.test";
+pub(crate) const TOKEN_ENDPOINT: &str = "https://gw.test/oauth/token";
 pub(crate) const SANDBOX: &str = "https://gw.test/apps/sandbox/mcp";
 pub(crate) const BILLING: &str = "https://gw.test/apps/billing/mcp";
 pub(crate) const NOW: i64 = 1_800_000_000;
 const TOKEN_TTL: Duration = Duration::from_secs(120);
+
+/// Who is registered may do everything, and hand it on.
+const PERMIT_ALL: &str = r#"@id("all") permit (principal, action, resource);"#;
 
 pub(crate) fn b64(bytes: impl AsRef<[u8]>) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
@@ -84,13 +95,44 @@ fn open(folder: &Path, clock: &Arc<FixedClock>) -> Arc<dyn Store> {
     Arc::new(SqliteStore::open(folder, Arc::<FixedClock>::clone(clock)).unwrap())
 }
 
+pub(crate) fn lock(policies: &str) -> Arc<Lock> {
+    let file = PolicyFile { name: "test.cedar".into(), text: policies.into() };
+    let set = PolicySet::load(&[file], &Vec::new(), &Options { timezone: "UTC".into() });
+    Arc::new(Lock::new(Some(set.unwrap()), Arc::default()))
+}
+
+pub(crate) fn users(configs: Vec<UserIssuerConfig>, clock: &Arc<FixedClock>) -> Arc<UserIssuers> {
+    let client = |addresses| Client::new(addresses, EgressLimits::default(), Trust::default());
+    let clients = IssuerClients {
+        operator: client(Addresses::Operator).unwrap(),
+        stranger: client(Addresses::Stranger).unwrap(),
+    };
+    let clock = Arc::<FixedClock>::clone(clock);
+    Arc::new(UserIssuers::new(configs, &clients, ISSUER, clock).unwrap())
+}
+
+/// What differs from the usual world.
+pub(crate) struct Plan {
+    pub(crate) config: IssuerConfig,
+    pub(crate) seed: u64,
+    pub(crate) policies: &'static str,
+    pub(crate) user_issuers: Vec<UserIssuerConfig>,
+}
+
+impl Default for Plan {
+    fn default() -> Self {
+        let config = config(&["sandbox", "billing"]);
+        Self { config, seed: 1, policies: PERMIT_ALL, user_issuers: Vec::new() }
+    }
+}
+
 /// A whole issuer, and the door that its tokens open.
 pub(crate) struct World {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) clock: Arc<FixedClock>,
     pub(crate) registry: Arc<Registry>,
     pub(crate) keys: Arc<Keys>,
-    pub(crate) containment: Arc<Containment>,
+    pub(crate) judges: Judges,
     pub(crate) issuer: Issuer,
     follower: Arc<Follower>,
     door: Authenticator,
@@ -98,39 +140,46 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) async fn on(ground: &Ground) -> Self {
-        Self::with(ground, &["sandbox", "billing"], 1).await
+        Self::planned(ground, Plan::default()).await
     }
 
     pub(crate) async fn with(ground: &Ground, apps: &[&str], seed: u64) -> Self {
+        Self::planned(ground, Plan { config: config(apps), seed, ..Plan::default() }).await
+    }
+
+    pub(crate) async fn planned(ground: &Ground, plan: Plan) -> Self {
         let (store, clock) = (ground.open(), Arc::clone(&ground.clock));
         let backing = Backing {
             store: Arc::clone(&store),
             clock: Arc::<FixedClock>::clone(&clock),
-            entropy: Arc::new(SeededEntropy::new(seed)),
+            entropy: Arc::new(SeededEntropy::new(plan.seed)),
         };
         let registry = Registry::new(Arc::clone(&store), backing.clock.clone(), backing.entropy.clone());
         let keys = Keys::open(Arc::clone(&store), backing.clock.clone(), TOKEN_TTL).await.unwrap();
-        let containment = Containment::new(Arc::clone(&store), backing.clock.clone());
+        let judges = Judges {
+            containment: Containment::new(Arc::clone(&store), backing.clock.clone()),
+            lock: lock(plan.policies),
+            proofs: Proofs::new(backing.clock.clone(), &OsEntropy),
+            users: users(plan.user_issuers, &clock),
+        };
         let subscribers: Vec<Arc<dyn Subscriber>> = vec![
             Arc::<Registry>::clone(&registry),
             Arc::<Keys>::clone(&keys),
-            Arc::<Containment>::clone(&containment),
+            Arc::<Containment>::clone(&judges.containment),
         ];
         let poll = Duration::from_millis(5);
         let follower =
             Follower::start(Arc::clone(&store), backing.clock.clone(), poll, subscribers).await.unwrap();
         // The clock of these tests jumps by hours, so the age of the view must not matter.
-        containment.attach(&follower, Duration::from_secs(1_000_000));
-        let issuer = Issuer::new(
-            config(apps),
-            backing.clone(),
-            Arc::clone(&registry),
-            Arc::clone(&keys),
-            Arc::clone(&containment),
-        );
-        let hop_tokens = HopTokens::new(ISSUER, keys.verification(), backing.clock, 100);
+        judges.containment.attach(&follower, Duration::from_secs(1_000_000));
+        let lock = Arc::clone(&judges.lock);
+        registry.on_change(move |directory| lock.replace_directory(directory));
+        let (shared, verification) = (judges.clone(), keys.verification());
+        let proofs = Arc::clone(&judges.proofs);
+        let hop_tokens = HopTokens::new(ISSUER, verification, backing.clock.clone(), 100, proofs);
+        let issuer = Issuer::new(plan.config, backing, Arc::clone(&registry), Arc::clone(&keys), shared);
         let door = Authenticator::new(vec![Box::new(hop_tokens)]);
-        Self { store, clock, registry, keys, containment, issuer: issuer.unwrap(), follower, door }
+        Self { store, clock, registry, keys, judges, issuer: issuer.unwrap(), follower, door }
     }
 
     /// Registers an agent with a secret and gives the secret.
@@ -149,9 +198,20 @@ impl World {
         headers: &HeaderMap,
         form: &[(&str, &str)],
     ) -> Result<TokenResponse, OAuthError> {
-        let form: Vec<_> =
-            form.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        self.issuer.token(&TokenRequest { headers, form: &form }).await
+        let form = owned(form);
+        self.issuer.token(&self.request(headers, &form)).await
+    }
+
+    pub(crate) fn request<'a>(
+        &self,
+        headers: &'a HeaderMap,
+        form: &'a [(String, String)],
+    ) -> TokenRequest<'a> {
+        TokenRequest { headers, form, attempt: self.attempt(), ip: None }
+    }
+
+    pub(crate) fn attempt(&self) -> AttemptId {
+        AttemptId::new(self.clock.now(), &OsEntropy)
     }
 
     /// A `client_credentials` request of `worker` with its secret, and `more` parameters.
@@ -165,28 +225,42 @@ impl World {
         self.ask(secret, more).await.unwrap_err().reason
     }
 
-    /// Presents a token at an application.
+    /// Presents a bearer token at an application.
     pub(crate) fn present(&self, response: &TokenResponse, resource: &str) -> Result<Caller, Denial> {
         let mut headers = HeaderMap::new();
         headers.insert(AUTHORIZATION, format!("Bearer {}", access_token(response)).parse().unwrap());
-        let presented = Presented { headers: &headers, query: None, resource };
+        self.enter(&headers, resource)
+    }
+
+    /// What door one says.
+    pub(crate) fn enter(&self, headers: &HeaderMap, resource: &str) -> Result<Caller, Denial> {
+        let presented = Presented { headers, query: None, resource, method: "POST", url: resource };
         self.door.authenticate(&presented).map_err(|refusal| refusal.denial)
     }
 
     pub(crate) async fn revoke(&self, key: DenyKey) {
-        let order = Order {
-            key,
-            reason: RevocationReason::Compromise,
-            cutoff: None,
-            by: "test".into(),
-            dry_run: false,
-        };
-        self.containment.revoke(order).await.unwrap();
+        self.order(key, State::Revoked, OrderReason::Compromise, None).await;
+    }
+
+    pub(crate) async fn order(
+        &self,
+        key: DenyKey,
+        state: State,
+        reason: OrderReason,
+        cutoff: Option<Timestamp>,
+    ) {
+        let (expires_at, by, dry_run) = (None, "test".to_owned(), false);
+        let order = Order { key, state, reason, cutoff, expires_at, by, dry_run };
+        self.judges.containment.order(order).await.unwrap();
     }
 
     pub(crate) fn now(&self) -> i64 {
         self.clock.now().seconds()
     }
+}
+
+pub(crate) fn owned(form: &[(&str, &str)]) -> Vec<(String, String)> {
+    form.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }
 
 pub(crate) fn access_token(response: &TokenResponse) -> String {
@@ -204,25 +278,4 @@ pub(crate) fn basic(id: &str, secret: &str) -> HeaderMap {
     let value = format!("Basic {}", STANDARD.encode(format!("{id}:{secret}")));
     headers.insert(AUTHORIZATION, value.parse().unwrap());
     headers
-}
-
-/// An ES256 key pair of an agent.
-pub(crate) struct Signer {
-    pair: EcdsaKeyPair,
-    pub(crate) jwk: Value,
-}
-
-impl Signer {
-    pub(crate) fn new(kid: &str) -> Self {
-        let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap();
-        let (x, y) = pair.public_key().as_ref()[1..].split_at(32);
-        let jwk = json!({"kty": "EC", "crv": "P-256", "x": b64(x), "y": b64(y), "kid": kid});
-        Self { pair, jwk }
-    }
-
-    pub(crate) fn sign(&self, header: &Value, claims: &Value) -> String {
-        let input = format!("{}.{}", b64(header.to_string()), b64(claims.to_string()));
-        let signature = self.pair.sign(&SystemRandom::new(), input.as_bytes()).unwrap();
-        format!("{input}.{}", b64(signature))
-    }
 }

@@ -1,17 +1,21 @@
 //! Strategies: how the credential of an application is obtained. One file each.
 
+mod called_agent;
 mod static_secret;
 
 use std::{path::Path, sync::Arc};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use vestibule_model::{Clock, Fault};
+use vestibule_inbound::Caller;
+use vestibule_model::{AgentId, Clock, Fault};
 
+use called_agent::CalledAgent;
+pub use called_agent::{CallTokenSource, CalledAgentConfig};
 pub use static_secret::StaticConfig;
 use static_secret::StaticSecret;
 
-use crate::{OutboundError, Secrets, access::Placement};
+use crate::{Calling, OutboundError, Secrets, access::Placement};
 
 /// With which credential the gateway calls an application. The agent's own never goes there.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -22,6 +26,8 @@ pub enum StrategyConfig {
     None,
     /// One secret for all calls.
     Static(StaticConfig),
+    /// A token per call, for an application that is itself an agent.
+    Agent(CalledAgentConfig),
 }
 
 impl StrategyConfig {
@@ -31,8 +37,16 @@ impl StrategyConfig {
         match self {
             Self::None => Self::None,
             Self::Static(config) => Self::Static(config.resolved(folder)),
+            Self::Agent(config) => Self::Agent(config.clone()),
         }
     }
+}
+
+/// What strategies need to be at work.
+pub(crate) struct Means {
+    pub(crate) secrets: Secrets,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) call_tokens: Arc<dyn CallTokenSource>,
 }
 
 /// A strategy at work.
@@ -40,26 +54,46 @@ impl StrategyConfig {
 pub(crate) enum Strategy {
     None,
     Static(StaticSecret),
+    Agent(CalledAgent),
 }
 
 impl Strategy {
-    pub(crate) fn new(
-        config: StrategyConfig,
-        secrets: Secrets,
-        clock: &Arc<dyn Clock>,
-    ) -> Result<Self, OutboundError> {
+    pub(crate) fn new(config: StrategyConfig, means: &Means) -> Result<Self, OutboundError> {
         Ok(match config {
             StrategyConfig::None => Self::None,
             StrategyConfig::Static(config) => {
-                Self::Static(StaticSecret::new(config, secrets, Arc::clone(clock))?)
+                Self::Static(StaticSecret::new(config, means.secrets, Arc::clone(&means.clock))?)
+            }
+            StrategyConfig::Agent(config) => {
+                Self::Agent(CalledAgent::new(config, Arc::clone(&means.call_tokens)))
             }
         })
     }
 
-    pub(crate) async fn obtain(&self) -> Result<Placement, Fault> {
+    /// For a call of `caller`.
+    pub(crate) async fn obtain(&self, caller: &Caller, calling: &Calling) -> Result<Placement, Fault> {
         match self {
             Self::None => Ok(Placement::Nowhere),
             Self::Static(secret) => secret.obtain().await,
+            Self::Agent(agent) => agent.obtain(caller, calling),
+        }
+    }
+
+    /// For a question of the gateway itself.
+    pub(crate) async fn obtain_own(&self) -> Result<Placement, Fault> {
+        match self {
+            Self::Static(secret) => secret.obtain().await,
+            // A token for a call says on whose behalf. A question of the gateway is on nobody's, and a token in somebody's
+            // name that no call stands behind would be one too many.
+            Self::None | Self::Agent(_) => Ok(Placement::Nowhere),
+        }
+    }
+
+    /// The agent that it calls.
+    pub(crate) fn called_agent(&self) -> Option<&AgentId> {
+        match self {
+            Self::None | Self::Static(_) => None,
+            Self::Agent(called) => Some(called.agent()),
         }
     }
 
@@ -68,6 +102,7 @@ impl Strategy {
         match self {
             Self::None => "none: the application is called without a credential".to_owned(),
             Self::Static(secret) => secret.describe(),
+            Self::Agent(agent) => agent.describe(),
         }
     }
 }

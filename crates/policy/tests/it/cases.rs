@@ -6,7 +6,7 @@ use serde_json::json;
 use vestibule_model::{AppKind, Directory, Effect};
 use vestibule_policy::{CasesError, Catalog, run_cases};
 
-use crate::support::{app, directory, load, operation, sandboxes};
+use crate::support::{app, directory, keyed, load, operation, sandboxes};
 
 fn run(text: &str) -> Vec<vestibule_policy::CaseResult> {
     let set =
@@ -51,6 +51,56 @@ fn a_case_that_says_something_impossible_is_an_error_and_not_a_pass() {
         error(&format!("{{ {base}, \"expect\": \"deny\", \"typo\": 1 }}")),
         CasesError::Invalid(_)
     ));
+    let delegate = "\"delegate\": { \"child\": \"b\", \"expires\": 60 }";
+    for both_or_neither in [
+        format!("{{ {base}, {delegate}, \"expect\": \"deny\" }}"),
+        format!(
+            "{{ \"name\": \"n\", \"agent\": \"a\", {delegate}, \"arguments\": {{}}, \"expect\": \"deny\" }}"
+        ),
+        "{ \"name\": \"n\", \"agent\": \"a\", \"expect\": \"deny\" }".to_owned(),
+        format!("{{ {base}, \"user_groups\": [\"dev\"], \"expect\": \"deny\" }}"),
+    ] {
+        assert!(matches!(error(&both_or_neither), CasesError::Case { .. }), "{both_or_neither}");
+    }
+}
+
+#[test]
+fn a_case_can_ask_about_delegating() {
+    let policies = "@id(\"p\") permit (principal in AgentGroup::\"g\", action == Action::\"delegate\", resource in AgentGroup::\"g\")
+           when { context.input.depth <= 3 && context.input.expires <= 600 && [\"list_repos\"].containsAll(context.input.operations) };
+         @id(\"u\") permit (principal in UserGroup::\"dev\", action == Action::\"delegate\", resource);";
+    let set = Arc::new(load(policies, &sandboxes()));
+    let passes = |case: &str, expect: &str, policies: &str| {
+        let text = format!(
+            "[{{ \"name\": \"n\", \"agent\": \"registered\", {case}, \"expect\": \"{expect}\", \"policies\": {policies} }}]"
+        );
+        let result = run_cases(&set, &directory(&[("registered", &["g"], 0)]), &text).unwrap().remove(0);
+        assert!(result.passed, "{case}: {result:?}");
+    };
+    let (key, other) = (keyed(1), keyed(2));
+    let to = |child: &str, more: &str| {
+        format!(
+            "\"delegate\": {{ \"child\": \"{child}\", \"expires\": 600, \"operations\": [\"list_repos\"]{more} }}"
+        )
+    };
+    let key = key.as_str();
+    passes(&to(key, ""), "permit", "[\"p\"]");
+    passes(&to(key, ", \"depth\": 3"), "permit", "[\"p\"]");
+    passes(&to(key, ", \"depth\": 4"), "arguments-not-permitted", "[]");
+    passes(&format!("\"delegate\": {{ \"child\": \"{key}\", \"expires\": 601 }}"), "deny", "[]");
+    passes(&to("stranger", ""), "agent-unknown", "[]");
+    passes(&to("defined", ", \"groups\": [\"g\"]"), "permit", "[\"p\"]");
+    passes(&to("defined", ", \"groups\": [], \"trust\": 3"), "deny", "[]");
+    // Without `depth`: one below the last that is named.
+    let above = |count: usize| {
+        let above = vec!["{ \"agent\": \"registered\" }"; count].join(", ");
+        format!("\"ancestors\": [{above}], {}", to(other.as_str(), ""))
+    };
+    passes(&above(1), "permit", "[\"p\"]");
+    passes(&above(2), "deny", "[]");
+    let user = "\"user\": { \"issuer\": \"https://idp\", \"subject\": \"ada\" }";
+    passes(&format!("{user}, {}", to(key, "")), "deny", "[]");
+    passes(&format!("{user}, \"user_groups\": [\"dev\"], {}", to(key, "")), "permit", "[\"p\", \"u\"]");
 }
 
 fn company() -> Catalog {

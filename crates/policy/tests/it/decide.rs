@@ -152,7 +152,7 @@ fn shop() -> Catalog {
 fn a_number_that_policy_reads_is_exact_or_refused() {
     let lock = Lock::new(
         Some(load(
-            "@id(\"p\") permit (principal, action, resource) when { context.input.price.lessThan(decimal(\"100.0\")) };",
+            "@id(\"p\") permit (principal, action in Action::\"call\", resource) when { context.input.price.lessThan(decimal(\"100.0\")) };",
             &shop(),
         )),
         directory(&[("a", &[], 0)]),
@@ -177,7 +177,7 @@ fn a_number_that_policy_reads_is_exact_or_refused() {
 fn equal_decimals_are_equal_however_they_are_written() {
     let lock = Lock::new(
         Some(load(
-            "@id(\"p\") permit (principal, action, resource) when { context.input.price == decimal(\"12.5\") };",
+            "@id(\"p\") permit (principal, action in Action::\"call\", resource) when { context.input.price == decimal(\"12.5\") };",
             &shop(),
         )),
         directory(&[("a", &[], 0)]),
@@ -288,7 +288,7 @@ fn the_reason_of_a_forbid_over_arguments_is_told() {
     assert_eq!(refusal.hints, ["names are short", "the argument `name` is not permitted as it is"]);
 }
 
-const SCOPED: &str = "@id(\"guard.scope\") @challenge(\"insufficient_scope\") forbid (principal, action, resource)
+const SCOPED: &str = "@id(\"guard.scope\") @challenge(\"insufficient_scope\") forbid (principal, action in Action::\"call\", resource)
     unless { resource.scopes.isEmpty() || context.token.scopes.containsAny(resource.scopes) };
     @id(\"p\") permit (principal, action == Action::\"sandbox__create_repo\", resource) when { context.input.name like \"demo-*\" };";
 

@@ -1,13 +1,16 @@
 //! What operators are told: why, what would have to change, and what an agent may do at all.
 
-use std::collections::{BTreeMap, BTreeSet};
-
-use vestibule_model::AgentId;
-use vestibule_policy::{
-    Applicable, Attempt, ClaimScopes, Explanation, Hypothesis, Lock, May, NotApplicable, Outcome,
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
 };
 
-use crate::support::{arguments, caller, directory, id, load, noon, plain, sandboxes, user};
+use vestibule_model::{AgentId, Authority};
+use vestibule_policy::{
+    Applicable, Attempt, ClaimScopes, Deed, Explanation, Hypothesis, Lock, May, NotApplicable, Outcome,
+};
+
+use crate::support::{arguments, caller, calling, directory, id, keyed, load, noon, plain, sandboxes, user};
 
 const POLICIES: &str = "// Grants.
 @id(\"p.create\")
@@ -37,13 +40,15 @@ fn suppose(agent: &str, operation: &str, text: &str) -> Hypothesis {
         agent: AgentId::new(agent).unwrap(),
         ancestors: Vec::new(),
         user: None,
+        user_groups: BTreeSet::new(),
         issuer: String::new(),
+        audience: String::new(),
         scopes: BTreeSet::new(),
         claims: BTreeMap::new(),
+        authority: None,
         ip: None,
         at: noon().now,
-        operation: id(operation),
-        arguments: arguments(text),
+        deed: calling(operation, text),
     }
 }
 
@@ -115,7 +120,7 @@ fn a_missing_scope_is_explained_by_the_scopes_that_would_do() {
     let mut catalog = sandboxes();
     catalog[0].operations[0].scopes = ["repo".to_owned(), "repo:read".to_owned()].into();
     let policies = "@id(\"p\") permit (principal, action, resource);
-        @id(\"s\") @challenge(\"insufficient_scope\") forbid (principal, action, resource) unless { context.token.scopes.containsAny(resource.scopes) };";
+        @id(\"s\") @challenge(\"insufficient_scope\") forbid (principal, action in Action::\"call\", resource) unless { context.token.scopes.containsAny(resource.scopes) };";
     let lock = Lock::new(Some(load(policies, &catalog)), directory(&[("a", &[], 0)]));
     let explained = lock.explain(&suppose("a", "sandbox__list_repos", "{}"), None).unwrap();
     assert_eq!(explained.denial, Some("scope-insufficient"));
@@ -151,6 +156,94 @@ fn a_verified_caller_can_be_explained_like_a_hypothesis() {
     );
 }
 
+/// Handing something on to the holder of a key, for ten minutes.
+fn handing_on(agent: &str, depth: usize) -> Hypothesis {
+    let deed = Deed::Delegate {
+        child: keyed(1),
+        depth,
+        lifetime: Duration::from_secs(600),
+        operations: BTreeSet::new(),
+    };
+    Hypothesis { deed, ..suppose(agent, "sandbox__list_repos", "{}") }
+}
+
+const DELEGATING: &str = "@id(\"p.delegate\")
+permit (principal in AgentGroup::\"g\", action == Action::\"delegate\", resource in AgentGroup::\"spawned\")
+when { context.input.depth <= 3 };
+@id(\"p.human\") permit (principal in UserGroup::\"dev\", action == Action::\"delegate\", resource);
+@id(\"f.trust\") forbid (principal is Agent, action == Action::\"delegate\", resource) when { principal.trust < 1 };";
+
+#[test]
+fn delegating_is_explained_like_a_call() {
+    let lock = Lock::new(Some(load(DELEGATING, &sandboxes())), directory(&[("b", &["g"], 2), ("c", &[], 3)]));
+    let explain = |hypothesis: &Hypothesis| lock.explain(hypothesis, None).unwrap();
+    let permitted = explain(&handing_on("b", 2));
+    assert_eq!((permitted.operation.as_str(), permitted.outcome), ("delegate", Outcome::Permit));
+    assert_eq!(permitted.subjects[0].determining[0].id, "p.delegate");
+    let deep = explain(&handing_on("b", 4));
+    assert_eq!(deep.denial, Some("arguments-not-permitted"));
+    assert_eq!(
+        deep.subjects[0].nearest[0].changes,
+        ["`context.input.depth <= 3` is false, and would have to be true"]
+    );
+    let other = explain(&handing_on("c", 2));
+    let nearest = &other.subjects[0].nearest;
+    assert_eq!(
+        (nearest.len(), nearest[0].id.as_str()),
+        (1, "p.delegate"),
+        "an agent is in no group of users"
+    );
+    assert_eq!(nearest[0].changes[0], r#"Agent::"c" would have to be in AgentGroup::"g""#);
+    let mut below = handing_on("b", 3);
+    (below.ancestors, below.agent) = (vec![below.agent], keyed(2));
+    assert_eq!(explain(&below).subjects.len(), 2);
+    assert_eq!(explain(&below).outcome, Outcome::Permit);
+    below.user = Some(user("u"));
+    assert_eq!(explain(&below).outcome, Outcome::Deny);
+    below.user_groups = ["dev".to_owned()].into();
+    assert_eq!(explain(&below).outcome, Outcome::Permit);
+    below.agent = keyed(1);
+    assert_eq!(explain(&below).denial, Some("agent-unknown"), "it hands nothing on to itself");
+}
+
+#[test]
+fn what_was_handed_on_to_a_verified_caller_counts_when_it_is_explained() {
+    let details = r#"[{"type":"vestibule_operations","locations":["https://gateway.test/apps/sandbox"],"operations":{"create_repo":{"name":{"exact":"demo-1"},"private":{"exact":true}}}}]"#;
+    let real = caller(&["b"], None, |token| {
+        token.authority = Some(Authority::from_json(&arguments(details)).unwrap());
+    });
+    let explained = |text: &str| {
+        let text = arguments(text);
+        let attempt = Attempt { operation: id("sandbox__create_repo"), arguments: &text };
+        explain(&Hypothesis::of(&real, &attempt, &noon()))
+    };
+    assert_eq!(explained(r#"{"name":"demo-1","private":true}"#).outcome, Outcome::Permit);
+    let outside = explained(r#"{"name":"demo-2","private":true}"#);
+    assert_eq!((outside.outcome, outside.denial), (Outcome::Deny, Some("authority-exceeded")));
+    assert_eq!(outside.subjects[0].outcome, Outcome::Permit, "the policies had nothing against it");
+}
+
+#[test]
+fn whether_an_agent_may_delegate_is_never_always_or_when() {
+    let lock = Lock::new(
+        Some(load(DELEGATING, &sandboxes())),
+        directory(&[("a", &["g"], 0), ("b", &["g"], 2), ("c", &[], 3)]),
+    );
+    let of = |agent: &str, user: Option<&vestibule_model::UserId>, groups: &[&str]| {
+        let groups = groups.iter().map(|group| (*group).to_owned()).collect();
+        lock.applicable(plain(agent).agent(), user, &groups).unwrap()
+    };
+    let b = of("b", None, &[]);
+    assert_eq!((b.delegate.operation.as_str(), b.delegate.may), ("delegate", May::When));
+    assert_eq!(b.delegate.grants[0].conditions, ["context.input.depth <= 3"]);
+    assert_eq!(of("a", None, &[]).delegate.may, May::Never, "not at trust 0");
+    assert_eq!(of("c", None, &[]).delegate.may, May::Never);
+    assert_eq!(of("b", Some(&user("u")), &[]).delegate.may, May::Never);
+    let attended = of("b", Some(&user("u")), &["dev"]);
+    assert_eq!(attended.delegate.may, May::When);
+    assert_eq!(attended.user_groups, ["dev".to_owned()].into());
+}
+
 #[test]
 fn an_explanation_is_json() {
     let json = serde_json::to_value(explain(&suppose("a", "sandbox__list_repos", "{}"))).unwrap();
@@ -165,12 +258,12 @@ fn may(applicable: &Applicable, operation: &str) -> May {
 #[test]
 fn what_an_agent_may_do_is_never_always_or_when() {
     let lock = lock();
-    let a = lock.applicable(plain("a").agent(), None).unwrap();
+    let a = lock.applicable(plain("a").agent(), None, &BTreeSet::new()).unwrap();
     assert_eq!(may(&a, "sandbox__list_repos"), May::Always);
     assert_eq!(may(&a, "sandbox__create_repo"), May::When);
     assert_eq!(may(&a, "sandbox__delete_repo"), May::Never, "the guard rail cannot be met at trust 0");
     assert_eq!(may(&a, "sandbox-http__list_repos"), May::Never);
-    let b = lock.applicable(plain("b").agent(), None).unwrap();
+    let b = lock.applicable(plain("b").agent(), None, &BTreeSet::new()).unwrap();
     assert_eq!(may(&b, "sandbox__delete_repo"), May::Always);
     let create = b.operations.iter().find(|listed| listed.operation == "sandbox__create_repo").unwrap();
     assert_eq!(
@@ -178,16 +271,25 @@ fn what_an_agent_may_do_is_never_always_or_when() {
         ["context.input.name like \"demo-*\"", "context.input has private", "context.input.private",]
     );
     assert_eq!(
-        may(&lock.applicable(plain("b").agent(), Some(&user("u"))).unwrap(), "sandbox__delete_repo"),
+        may(
+            &lock.applicable(plain("b").agent(), Some(&user("u")), &BTreeSet::new()).unwrap(),
+            "sandbox__delete_repo"
+        ),
         May::Never
     );
 }
 
 #[test]
 fn nothing_is_said_about_an_agent_that_is_not_registered() {
-    assert!(matches!(lock().applicable(plain("nobody").agent(), None), Err(NotApplicable::Refused(_))));
+    assert!(matches!(
+        lock().applicable(plain("nobody").agent(), None, &BTreeSet::new()),
+        Err(NotApplicable::Refused(_))
+    ));
     let empty = Lock::new(None, directory(&[("a", &[], 0)]));
-    assert!(matches!(empty.applicable(plain("a").agent(), None), Err(NotApplicable::Refused(_))));
+    assert!(matches!(
+        empty.applicable(plain("a").agent(), None, &BTreeSet::new()),
+        Err(NotApplicable::Refused(_))
+    ));
 }
 
 #[test]

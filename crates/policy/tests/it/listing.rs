@@ -39,7 +39,7 @@ fn a_forbid_hides_only_what_no_arguments_could_save() {
     let lock = lock(
         "@id(\"p\") permit (principal, action, resource);
          @id(\"f\") forbid (principal, action == Action::\"sandbox__create_repo\", resource) when { context.input.name == \"x\" };
-         @id(\"g\") forbid (principal is Agent, action, resource) when { resource.destructive && principal.trust < 1 };",
+         @id(\"g\") forbid (principal is Agent, action in Action::\"call\", resource) when { resource.destructive && principal.trust < 1 };",
     );
     assert_eq!(
         visible(&lock, &plain("a"), &noon()),
@@ -74,7 +74,7 @@ fn an_operation_that_only_lacks_a_scope_is_shown() {
     let mut catalog = sandboxes();
     catalog[0].operations[0].scopes = ["repo".to_owned()].into();
     let policies = "@id(\"p\") permit (principal, action == Action::\"sandbox__list_repos\", resource);
-        @id(\"s\") @challenge(\"insufficient_scope\") forbid (principal, action, resource) unless { resource.scopes.isEmpty() || context.token.scopes.containsAny(resource.scopes) };";
+        @id(\"s\") @challenge(\"insufficient_scope\") forbid (principal, action in Action::\"call\", resource) unless { resource.scopes.isEmpty() || context.token.scopes.containsAny(resource.scopes) };";
     let lock = Lock::new(Some(load(policies, &catalog)), directory(&[("a", &[], 0)]));
     assert_eq!(visible(&lock, &plain("a"), &noon()), ["list_repos"]);
 }

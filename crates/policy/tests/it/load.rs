@@ -101,8 +101,9 @@ fn a_policy_that_can_never_match_is_refused() {
         let problems = refused(impossible);
         assert!(problems.iter().any(|problem| problem.severity == Severity::Error), "{problems:?}");
     }
-    let text =
-        only("@id(\"a\") forbid (principal is Agent, action, resource) when { resource.pinned && false };");
+    let text = only(
+        "@id(\"a\") forbid (principal is Agent, action in Action::\"call\", resource) when { resource.pinned && false };",
+    );
     assert!(text.contains("can never match") && text.contains("help: "), "{text}");
 }
 
@@ -111,7 +112,7 @@ fn an_impossible_shadow_policy_is_only_a_warning() {
     let enforced = file("a.cedar", "@id(\"a\") permit (principal is Agent, action, resource);");
     let shadow = file(
         "b.shadow.cedar",
-        "@id(\"b\") forbid (principal is Agent, action, resource) when { resource.pinned && false };",
+        "@id(\"b\") forbid (principal is Agent, action in Action::\"call\", resource) when { resource.pinned && false };",
     );
     let set = PolicySet::load(&[enforced, shadow], &sandboxes(), &options()).unwrap();
     assert_eq!(set.warnings().len(), 1);
@@ -219,7 +220,7 @@ fn whether_an_undeclared_argument_is_there_cannot_be_asked_where_such_are_welcom
 #[test]
 fn a_policy_looks_no_further_than_the_entities_it_is_given() {
     load(
-        "@id(\"a\") permit (principal, action, resource) when { resource.app.kind == \"mcp\" };",
+        "@id(\"a\") permit (principal, action in Action::\"call\", resource) when { resource.app.kind == \"mcp\" };",
         &sandboxes(),
     );
     let text = only(

@@ -6,10 +6,14 @@
     reason = "a test that cannot be set up has failed"
 )]
 
+mod bound;
 mod cases;
+mod chain;
 mod decide;
+mod delegate;
 mod explain;
 mod listing;
 mod load;
+mod narrowing;
 mod shipped;
 mod support;

@@ -6,11 +6,12 @@ use serde_json::{Value, json};
 use vestibule_inbound::{Caller, TokenFacts};
 use vestibule_model::{
     Actor, Agent, AgentId, AgentState, AppId, AppKind, Chain, Directory, Effect, Operation, OperationId,
-    Risk, SeededEntropy, Timestamp, UserId,
+    Represented, Risk, SeededEntropy, Thumbprint, Timestamp, UserId,
     json::{Json, parse},
 };
 use vestibule_policy::{
-    AppOperations, Attempt, Catalog, Environment, Lock, Options, PolicyFile, PolicySet, Problem, Verdict,
+    AppOperations, Attempt, Catalog, Deed, Environment, Lock, Options, PolicyFile, PolicySet, Problem,
+    Verdict,
 };
 
 pub(crate) fn operation(name: &str, effect: Effect, input_schema: Value) -> Operation {
@@ -101,8 +102,27 @@ pub(crate) fn user(subject: &str) -> UserId {
     UserId { issuer: "https://idp.test".to_owned(), subject: subject.to_owned() }
 }
 
-/// A caller with that chain (root first); `facts` may add scopes and claims.
+/// The user as a token carries them.
+pub(crate) fn in_groups(id: UserId, groups: &[&str]) -> Represented {
+    let groups = groups.iter().map(|group| (*group).to_owned()).collect();
+    Represented { id, groups, session: None, client: None }
+}
+
+/// The id of an agent that is known by its key alone.
+pub(crate) fn keyed(number: u8) -> AgentId {
+    AgentId::of_key(&Thumbprint::from_bytes([number; 32]))
+}
+
+/// A caller with that chain (root first); `facts` may add scopes, claims and an authority.
 pub(crate) fn caller(chain: &[&str], user: Option<UserId>, facts: impl FnOnce(&mut TokenFacts)) -> Caller {
+    represented(chain, user.map(|id| in_groups(id, &[])), facts)
+}
+
+pub(crate) fn represented(
+    chain: &[&str],
+    user: Option<Represented>,
+    facts: impl FnOnce(&mut TokenFacts),
+) -> Caller {
     let mut token =
         TokenFacts::for_test("https://gateway.test/apps/sandbox", noon().now, &SeededEntropy::new(7));
     facts(&mut token);
@@ -123,6 +143,11 @@ pub(crate) fn arguments(text: &str) -> Json {
 pub(crate) fn id(operation: &str) -> OperationId {
     let (app, name) = operation.split_once("__").unwrap();
     OperationId::new(AppId::new(app).unwrap(), name)
+}
+
+/// What [`Deed::Call`] says.
+pub(crate) fn calling(operation: &str, text: &str) -> Deed {
+    Deed::Call { operation: id(operation), arguments: arguments(text) }
 }
 
 /// Decides, and gives `permit` or the code of the denial.

@@ -7,7 +7,7 @@ use axum::{
 use secrecy::ExposeSecret;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use vestibule_containment::{DenyEntry, KeyKind};
+use vestibule_containment::{DenyEntry, KeyKind, State as Standing};
 use vestibule_issuer::{NewAgent, Registered, RegistryError};
 use vestibule_model::{AgentId, AppId, Digest};
 
@@ -56,7 +56,7 @@ pub(super) async fn add(
     let detail = described(&new);
     let act = Act { action: "agent-add", target: format!("agent/{}", body.id), detail: &detail };
     let added = recorded(&gw, act, async { gw.registry.add(new).await.map_err(refused) }).await?;
-    let mut shown = shown(&Registered { agent: added.agent, version: 1 }, &revoked(&gw));
+    let mut shown = shown(&Registered { agent: added.agent, version: 1 }, &standing(&gw));
     merge(&mut shown, "client_id", json!(added.client_id));
     if let Some(secret) = &added.client_secret {
         merge(&mut shown, "client_secret", json!(secret.expose_secret()));
@@ -75,7 +75,7 @@ pub(super) async fn rotate(State(gw): Gw, Path(id): Path<String>) -> Answer {
 }
 
 pub(super) async fn show(State(gw): Gw, Path(id): Path<String>) -> Answer {
-    answer(200, &shown(&known(&gw, &id)?, &revoked(&gw)))
+    answer(200, &shown(&known(&gw, &id)?, &standing(&gw)))
 }
 
 pub(super) async fn list(State(gw): Gw, Query(paging): Query<Paging>) -> Answer {
@@ -84,8 +84,8 @@ pub(super) async fn list(State(gw): Gw, Query(paging): Query<Paging>) -> Answer 
     let after = after.map_err(|error| Refused::invalid(error.to_string()))?;
     let agents = gw.registry.list(after.as_ref(), limit);
     let next = if agents.len() == limit { agents.last().map(|one| one.agent.id.to_string()) } else { None };
-    let revoked = revoked(&gw);
-    page(agents.iter().map(|agent| shown(agent, &revoked)).collect(), next)
+    let standing = standing(&gw);
+    page(agents.iter().map(|agent| shown(agent, &standing)).collect(), next)
 }
 
 /// What the record says of a new agent. Whoever adds one may give it somebody else's claims or a key of their own, so
@@ -117,21 +117,21 @@ fn refused(error: RegistryError) -> Refused {
     }
 }
 
-/// The agents that are revoked outright. With a cutoff only what was issued until then is dead.
-fn revoked(gw: &Gateway) -> BTreeSet<String> {
-    let outright = |entry: &DenyEntry| entry.key.kind() == KeyKind::Agent && entry.cutoff.is_none();
-    gw.containment
-        .list()
-        .iter()
-        .filter(|entry| outright(entry))
-        .map(|entry| entry.key.id().to_owned())
-        .collect()
+/// The agents that are revoked or suspended outright. With a cutoff only what was issued until then is dead, and one that
+/// is `superseded` runs on.
+fn standing(gw: &Gateway) -> BTreeMap<String, Standing> {
+    let is_outright = |entry: &DenyEntry| {
+        entry.key.kind() == KeyKind::Agent && entry.cutoff.is_none() && entry.reason.cascades()
+    };
+    let entries = gw.containment.list();
+    let outright = entries.iter().filter(|entry| is_outright(entry));
+    outright.map(|entry| (entry.key.id().into_owned(), entry.state)).collect()
 }
 
-fn shown(registered: &Registered, revoked: &BTreeSet<String>) -> Value {
+fn shown(registered: &Registered, standing: &BTreeMap<String, Standing>) -> Value {
     let mut shown = json!(registered.agent);
-    if revoked.contains(registered.agent.id.as_str()) {
-        merge(&mut shown, "state", json!("revoked"));
+    if let Some(state) = standing.get(registered.agent.id.as_str()) {
+        merge(&mut shown, "state", json!(state));
     }
     merge(&mut shown, "kind", json!("agent"));
     merge(&mut shown, "version", json!(registered.version));

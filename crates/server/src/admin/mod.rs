@@ -4,12 +4,14 @@
 mod agents;
 mod apps;
 mod attempts;
+mod delegations;
 mod keys;
 mod policies;
 mod probes;
 mod revocations;
+mod trace;
 
-use std::{net::SocketAddr, sync::Arc};
+use std::sync::Arc;
 
 use axum::{
     Router,
@@ -30,7 +32,7 @@ use vestibule_model::{AttemptId, Digest, Stop, TraceId};
 use crate::{
     edge::{self, Surface},
     gateway::Gateway,
-    listener::Handler,
+    listener::{Handler, Peer},
 };
 
 type Gw = State<Arc<Gateway>>;
@@ -40,10 +42,10 @@ const BODY_MAX_BYTES: usize = 8 << 20;
 
 pub(crate) fn handler(gateway: Arc<Gateway>) -> Handler {
     let router = router(gateway);
-    Arc::new(move |request, peer: SocketAddr| {
+    Arc::new(move |request, peer: Peer| {
         let router = router.clone();
         let mut request = request.map(Body::new);
-        request.extensions_mut().insert(peer);
+        request.extensions_mut().insert(peer.address);
         Box::pin(async move {
             match router.oneshot(request).await {
                 Ok(response) => response,
@@ -62,7 +64,10 @@ fn router(gateway: Arc<Gateway>) -> Router {
         .route("/admin/v1/apps", get(apps::list))
         .route("/admin/v1/apps/{id}", get(apps::show))
         .route("/admin/v1/apps/{id}/test", post(apps::test))
-        .route("/admin/v1/revocations", get(revocations::list).post(revocations::revoke))
+        .route("/admin/v1/revocations", get(revocations::list).post(revocations::order))
+        .route("/admin/v1/revocations/resume", post(revocations::resume))
+        .route("/admin/v1/delegations", get(delegations::list))
+        .route("/admin/v1/delegations/{id}", get(delegations::show))
         .route("/admin/v1/keys", get(keys::status))
         .route("/admin/v1/keys/rotate", post(keys::rotate))
         .route("/admin/v1/policies", get(policies::status))
@@ -73,6 +78,8 @@ fn router(gateway: Arc<Gateway>) -> Router {
         .route("/admin/v1/attempts", get(attempts::search))
         .route("/admin/v1/attempts/live", get(attempts::live))
         .route("/admin/v1/attempts/{id}", get(attempts::show))
+        .route("/admin/v1/attempts/{id}/trace", get(trace::attempt))
+        .route("/admin/v1/workflows/{id}/trace", get(trace::workflow))
         .route("/admin/v1/evidence/verify", post(attempts::verify))
         .fallback(|| async { Refused::not_found("path") })
         .layer(DefaultBodyLimit::max(BODY_MAX_BYTES))

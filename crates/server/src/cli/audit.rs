@@ -9,7 +9,7 @@ use vestibule_model::AttemptId;
 use super::{
     Failure, Outcome, Target,
     admin_client::{AdminClient, encoded},
-    attempt,
+    attempt, trace,
     output::{Out, moment, text},
 };
 
@@ -39,6 +39,7 @@ pub(super) enum Audit {
         #[arg(long, value_name = "FOLDER")]
         folder: Option<PathBuf>,
     },
+    Trace(trace::Trace),
     /// Prove that nothing was removed or changed since it was signed. Needs no running gateway with `--folder`.
     Verify {
         /// A folder of evidence, verified offline with the public key that lies in it.
@@ -91,6 +92,15 @@ pub(super) struct Which {
     /// With this agent or delegation anywhere in the chain.
     #[arg(long)]
     ancestor: Option<String>,
+    /// Of this kind: `call`, `token-request`, `token-introspection`, `token-revocation` or `administration`.
+    #[arg(long)]
+    kind: Option<String>,
+    /// With a token that is bound to this key (its thumbprint).
+    #[arg(long, value_name = "JKT")]
+    key: Option<String>,
+    /// Made within this call, which is an attempt of an agent that called another.
+    #[arg(long, value_name = "ATTEMPT")]
+    call: Option<String>,
     #[command(flatten)]
     target: Target,
 }
@@ -112,6 +122,9 @@ impl Which {
             ("workflow", json!(self.workflow)),
             ("node", json!(self.node)),
             ("ancestor", json!(self.ancestor)),
+            ("kind", json!(self.kind)),
+            ("key", json!(self.key)),
+            ("call", json!(self.call)),
         ];
         pairs
             .into_iter()
@@ -159,6 +172,7 @@ impl Audit {
                 out.items(&found, || attempt::listed(&found));
                 Ok(())
             }
+            Self::Trace(trace) => trace.execute(out).await,
             Self::Verify { folder: Some(folder), key, .. } => offline(&folder, key.as_deref(), out),
             Self::Verify { folder: None, target, .. } => {
                 let answer = AdminClient::of(&target)?.post("/admin/v1/evidence/verify", &json!({})).await?;

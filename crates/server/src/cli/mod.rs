@@ -8,14 +8,17 @@ mod app;
 mod attempt;
 mod audit;
 mod config;
+mod delegation;
 mod keys;
+mod order;
 mod output;
 mod policy;
 mod quickstart;
-mod revoke;
 mod run;
+mod sandbox;
 mod starter;
 mod tour;
+mod trace;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -60,7 +63,11 @@ enum Command {
     /// Look at applications and test the way to them.
     #[command(subcommand)]
     App(app::App),
-    Revoke(revoke::Revoke),
+    Revoke(order::Revoke),
+    Suspend(order::Suspend),
+    Resume(order::Resume),
+    #[command(subcommand)]
+    Delegation(delegation::Delegation),
     /// Read, search and verify the record.
     #[command(subcommand)]
     Audit(audit::Audit),
@@ -70,6 +77,8 @@ enum Command {
     /// Look at and rotate the issuer's signing keys.
     #[command(subcommand)]
     Keys(keys::Keys),
+    #[command(subcommand)]
+    Sandbox(sandbox::Sandbox),
 }
 
 /// Which gateway a command is about.
@@ -145,8 +154,12 @@ async fn execute(command: Command, out: &Out) -> Outcome {
         Command::Agent(command) => command.execute(out).await,
         Command::App(command) => command.execute(out).await,
         Command::Revoke(command) => command.execute(out).await,
+        Command::Suspend(command) => command.execute(out).await,
+        Command::Resume(command) => command.execute(out).await,
+        Command::Delegation(command) => command.execute(out).await,
         Command::Audit(command) => command.execute(out).await,
         Command::Policy(command) => command.execute(out).await,
         Command::Keys(command) => command.execute(out).await,
+        Command::Sandbox(command) => command.execute(out),
     }
 }

@@ -15,9 +15,9 @@ use vestibule_model::{AppId, OsEntropy};
 use super::{Failure, Outcome, admin_client::AdminClient, output::Out, run, starter};
 use crate::{
     Running,
-    config::{FILE_NAME, Settings},
+    config::{FILE_NAME, Settings, rebase},
     gateway::private_folder,
-    sandbox::{self, Sandbox},
+    sandbox::{self, Sandbox, Signer, UserIssuer},
     secret_file,
 };
 
@@ -30,6 +30,10 @@ const CONFIG: &str = include_str!("../../assets/quickstart.yaml");
 const GUARD_RAILS: &str = include_str!("../../../../policies/guard-rails.cedar");
 const SANDBOX_POLICIES: &str = include_str!("../../../../policies/sandbox.cedar");
 const SANDBOX_TESTS: &str = include_str!("../../../../policies/sandbox.tests.json");
+
+/// The issuer of users that the quickstart runs itself, and the file of its key.
+const SANDBOX_USERS: &str = "sandbox";
+pub(super) const USERS_KEY: &str = "sandbox-users.key";
 
 /// The applications that the quickstart runs itself.
 const SANDBOX_APPS: [&str; 2] = ["sandbox", "sandbox-http"];
@@ -90,7 +94,7 @@ impl Quickstart {
             ));
         }
         run::announce(&settings, &running, &dir)?;
-        let contract = run::contract(&running, &dir, &agents);
+        let contract = run::contract(&running, &dir, &agents, &users(&settings));
         run::write_private(&dir.join(QUICKSTART_FILE), &contract)?;
         out.result(&contract, || next_steps(&running, &dir, &agents));
         let ended = run::until_stopped(running, signals, &dir).await;
@@ -162,6 +166,7 @@ async fn serve_sandbox(
 ) -> Result<tokio::task::JoinHandle<()>, Failure> {
     let secret = std::fs::read_to_string(dir.join("sandbox.secret")).map_err(Failure::broken)?;
     let sandbox = Sandbox::new(SecretString::from(secret.trim().to_owned()), Arc::new(OsEntropy));
+    let key = Signer::load_or_create(&dir.join(USERS_KEY)).map_err(Failure::broken)?;
     let configured = settings.apps.iter().find(|app| SANDBOX_APPS.contains(&app.id.as_str()));
     let port = configured.and_then(|app| app.url.port()).unwrap_or(0);
     let listener = match TcpListener::bind(("127.0.0.1", port)).await {
@@ -172,8 +177,12 @@ async fn serve_sandbox(
     for app in settings.apps.iter_mut().filter(|app| SANDBOX_APPS.contains(&app.id.as_str())) {
         app.url.set_port(Some(port)).map_err(|()| Failure::usage("the sandbox's URL has no port"))?;
     }
+    let users = settings.user_issuers.iter_mut().find(|issuer| issuer.name == SANDBOX_USERS).map(|issuer| {
+        rebase(issuer, port);
+        UserIssuer::new(&issuer.issuer, key)
+    });
     Ok(tokio::spawn(async move {
-        if let Err(error) = sandbox::serve(sandbox, listener, stop.cancelled_owned()).await {
+        if let Err(error) = sandbox::serve(sandbox, users, listener, stop.cancelled_owned()).await {
             tracing::error!(%error, "the sandbox ended");
         }
     }))
@@ -203,6 +212,13 @@ async fn agents(dir: &Path, running: &Running) -> Result<Vec<Value>, Failure> {
         }));
     }
     Ok(agents)
+}
+
+/// Who can log in at the sandbox, and where.
+fn users(settings: &Settings) -> Vec<Value> {
+    let issuer = settings.user_issuers.iter().find(|issuer| issuer.name == SANDBOX_USERS);
+    let user = |issuer: &str| sandbox::users().map(|id| json!({ "id": id, "issuer": issuer })).collect();
+    issuer.map(|issuer| user(&issuer.issuer)).unwrap_or_default()
 }
 
 fn next_steps(running: &Running, dir: &Path, agents: &[Value]) -> String {

@@ -43,7 +43,7 @@ impl Run {
         }
         announce(&settings, &running, &self.dir)?;
         let dir = absolute(&self.dir)?;
-        out.result(&contract(&running, &dir, &[]), || {
+        out.result(&contract(&running, &dir, &[], &[]), || {
             format!("gateway  {}\nadmin    {}", running.gateway_url(), running.admin_url())
         });
         until_stopped(running, signals, &self.dir).await
@@ -89,7 +89,7 @@ pub(super) fn write_private(path: &Path, content: &Value) -> Outcome {
 }
 
 /// What a started gateway tells on its one line.
-pub(super) fn contract(running: &Running, dir: &Path, agents: &[Value]) -> Value {
+pub(super) fn contract(running: &Running, dir: &Path, agents: &[Value], users: &[Value]) -> Value {
     let apps: Vec<Value> = running
         .apps()
         .into_iter()
@@ -103,7 +103,7 @@ pub(super) fn contract(running: &Running, dir: &Path, agents: &[Value]) -> Value
         "dir": dir,
         "apps": apps,
         "agents": agents,
-        "users": [],
+        "users": users,
     })
 }
 

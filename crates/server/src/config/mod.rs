@@ -5,6 +5,7 @@ mod app;
 mod limits;
 mod listener;
 mod settings;
+mod user_issuer;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -19,6 +20,8 @@ pub use app::{AppConfig, HttpAppConfig, McpAppConfig, RecordConfig};
 pub use limits::LimitsConfig;
 pub use listener::{AdminConfig, DataConfig, TlsConfig};
 pub use settings::{AppSettings, ListenerSettings, Settings};
+pub(crate) use user_issuer::rebase;
+pub use user_issuer::{AccessTokenTypeConfig, GroupsConfig, UserIssuerConfig};
 
 /// The name of the configuration file in a gateway's folder.
 pub const FILE_NAME: &str = "vestibule.yaml";
@@ -72,6 +75,8 @@ pub struct GatewayConfig {
     pub evidence: EvidenceSection,
     /// The tokens that the embedded issuer mints.
     pub tokens: TokensConfig,
+    /// Whose users agents may act for, by a name of your choice: OpenID Connect issuers.
+    pub user_issuers: BTreeMap<String, UserIssuerConfig>,
     /// What each scope releases. A scope that is not here releases no claim.
     pub scopes: BTreeMap<String, ScopeConfig>,
     /// The policies.
@@ -142,11 +147,15 @@ pub struct TokensConfig {
     pub ttl_seconds: u64,
     /// Life of a root delegation, in seconds. 300 to 86,400.
     pub delegation_ttl_seconds: u64,
+    /// The deepest chain of agents. 1 to 8.
+    pub max_depth: u8,
+    /// Most agents that one delegation may have spawned and that live. 1 to 10,000.
+    pub max_children: u32,
 }
 
 impl Default for TokensConfig {
     fn default() -> Self {
-        Self { ttl_seconds: 120, delegation_ttl_seconds: 3_600 }
+        Self { ttl_seconds: 120, delegation_ttl_seconds: 3_600, max_depth: 4, max_children: 1_000 }
     }
 }
 

@@ -6,6 +6,7 @@ use std::{
 };
 
 use url::Url;
+use vestibule_inbound::users::UserIssuerConfig;
 use vestibule_model::{AppId, AppKind};
 use vestibule_outbound::{SecretRef, StrategyConfig};
 
@@ -44,6 +45,12 @@ pub struct Settings {
     pub token_ttl: Duration,
     /// Life of a root delegation.
     pub delegation_ttl: Duration,
+    /// The deepest chain of agents.
+    pub max_depth: u8,
+    /// Most living agents spawned under one delegation.
+    pub max_children: u32,
+    /// Whose users agents may act for.
+    pub user_issuers: Vec<UserIssuerConfig>,
     /// The claims that each scope releases.
     pub scope_claims: BTreeMap<String, BTreeSet<String>>,
     /// Folder of policies.
@@ -109,12 +116,16 @@ impl Settings {
         within("state.lease_ms", config.state.lease_ms, 500, 60_000)?;
         within("tokens.ttl_seconds", config.tokens.ttl_seconds, 60, 300)?;
         within("tokens.delegation_ttl_seconds", config.tokens.delegation_ttl_seconds, 300, 86_400)?;
+        within("tokens.max_depth", config.tokens.max_depth.into(), 1, 8)?;
+        within("tokens.max_children", config.tokens.max_children.into(), 1, 10_000)?;
         within("evidence.segment_max_bytes", config.evidence.segment_max_bytes, 64 << 10, 1 << 30)?;
         let apps = config
             .apps
             .into_iter()
             .map(|(id, app)| AppSettings::check(&id, app, folder))
             .collect::<Result<Vec<_>, _>>()?;
+        let user_issuers = config.user_issuers.into_iter().map(|(name, issuer)| issuer.check(&name));
+        let user_issuers = user_issuers.collect::<Result<_, _>>()?;
         let data = listener("data", config.data.listen, config.data.public_url, config.data.tls, folder)?
             .with_names("data", config.data.also_known_as)?
             .refusing_plain_http("data", config.data.dangerous_plain_http)?;
@@ -139,6 +150,9 @@ impl Settings {
             segment_max_bytes: config.evidence.segment_max_bytes,
             token_ttl: Duration::from_secs(config.tokens.ttl_seconds),
             delegation_ttl: Duration::from_secs(config.tokens.delegation_ttl_seconds),
+            max_depth: config.tokens.max_depth,
+            max_children: config.tokens.max_children,
+            user_issuers,
             scope_claims: config.scopes.into_iter().map(|(scope, what)| (scope, what.claims)).collect(),
             policies_folder: folder.join(config.policies.folder),
             timezone: config.policies.timezone,
@@ -169,7 +183,7 @@ fn origin_url(key: &str, text: &str) -> Result<Url, ConfigError> {
     Ok(url)
 }
 
-fn http_url(key: &str, text: &str) -> Result<Url, ConfigError> {
+pub(super) fn http_url(key: &str, text: &str) -> Result<Url, ConfigError> {
     let url = Url::parse(text).map_err(|error| ConfigError::value(key, format!("is not a URL: {error}")))?;
     let plain = url.username().is_empty() && url.password().is_none() && url.fragment().is_none();
     if !matches!(url.scheme(), "http" | "https") || !url.has_host() || !plain {

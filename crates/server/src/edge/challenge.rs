@@ -1,4 +1,5 @@
 use http::{HeaderMap, HeaderValue, header};
+use vestibule_inbound::dpop;
 use vestibule_model::{Answer, Stop};
 
 use super::Surface;
@@ -7,25 +8,36 @@ use super::Surface;
 pub(super) fn put(stop: &Stop, surface: &Surface, headers: &mut HeaderMap) {
     let (Stop::Denied(refusal), Some(app)) = (stop, &surface.app) else { return };
     let mut parts = vec![format!("resource_metadata=\"{}\"", app.metadata_url())];
+    let sentence = refusal.denial.sentence();
+    let mut is_dpop = surface.is_dpop;
     match refusal.denial.answer() {
         Answer::Challenge(error) => {
             if let Some(error) = error {
-                parts.push(format!("error=\"{error}\", error_description=\"{}\"", refusal.denial.sentence()));
+                parts.push(format!("error=\"{error}\", error_description=\"{sentence}\""));
             }
             let scopes = app.scopes();
             if !scopes.is_empty() {
                 parts.push(format!("scope=\"{scopes}\""));
             }
         }
+        Answer::Proof(error) => {
+            is_dpop = true;
+            parts.push(format!("error=\"{error}\", error_description=\"{sentence}\""));
+        }
         // RFC 6750 §3.1: the scope necessary to access the resource.
         Answer::StepUp => parts.push(format!(
-            "error=\"insufficient_scope\", error_description=\"{}\", scope=\"{}\"",
-            refusal.denial.sentence(),
+            "error=\"insufficient_scope\", error_description=\"{sentence}\", scope=\"{}\"",
             refusal.scopes.join(" ")
         )),
         Answer::Status(_) | Answer::Unknown | Answer::Forbidden | Answer::HeaderMismatch => return,
     }
-    if let Ok(value) = HeaderValue::from_str(&format!("Bearer {}", parts.join(", "))) {
+    // RFC 9449 §7.1: the challenge is of the scheme that is needed, and says which algorithms sign a proof.
+    let scheme = if is_dpop { "DPoP" } else { "Bearer" };
+    if is_dpop {
+        let names: Vec<_> = dpop::ALGORITHMS.iter().map(|algorithm| algorithm.name()).collect();
+        parts.push(format!("algs=\"{}\"", names.join(" ")));
+    }
+    if let Ok(value) = HeaderValue::from_str(&format!("{scheme} {}", parts.join(", "))) {
         headers.insert(header::WWW_AUTHENTICATE, value);
     }
 }

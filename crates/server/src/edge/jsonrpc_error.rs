@@ -36,6 +36,7 @@ fn number(stop: &Stop) -> i64 {
             Answer::Status(400..=428) => INVALID_REQUEST,
             Answer::Status(_)
             | Answer::Challenge(_)
+            | Answer::Proof(_)
             | Answer::StepUp
             | Answer::Unknown
             | Answer::Forbidden

@@ -7,7 +7,7 @@ mod jsonrpc_error;
 pub(crate) mod oauth_error;
 mod problem;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::body::Body;
 use http::{HeaderMap, HeaderValue, Response, header};
@@ -23,6 +23,8 @@ pub(crate) struct Surface {
     pub(crate) app: Option<Arc<App>>,
     /// The JSON-RPC request, once parsed; none for a message that gets no answer.
     pub(crate) asked: Option<Asked>,
+    /// Whether the credential was presented with a proof of possession.
+    pub(crate) is_dpop: bool,
 }
 
 /// The answer to a request that stopped.
@@ -35,9 +37,7 @@ pub(crate) fn answer(stop: &Stop, surface: &Surface, attempt: AttemptId) -> Resp
     let headers = response.headers_mut();
     challenge::put(stop, surface, headers);
     allow(stop, surface, headers);
-    if let Stop::Denied(refusal) = stop
-        && let Some(after) = refusal.retry_after
-    {
+    if let Some(after) = retry_after(stop) {
         headers.insert(header::RETRY_AFTER, HeaderValue::from(after.as_secs().max(1)));
     }
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -52,10 +52,28 @@ pub(crate) fn request_id(response: &mut Response<Body>, attempt: AttemptId) {
     }
 }
 
+/// Gives the nonce for the next proof (RFC 9449 §8.2).
+pub(crate) fn nonce(response: &mut Response<Body>, nonce: &str) {
+    if let Ok(value) = HeaderValue::from_str(nonce) {
+        response.headers_mut().insert("dpop-nonce", value);
+    }
+}
+
 /// Says that the connection ends with this answer (RFC 9112 §9.6). Without it a client would send its next request into
 /// a connection that is being closed.
 pub(crate) fn closing(response: &mut Response<Body>) {
     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+}
+
+/// When to come again. Nobody knows when a suspension is taken back; a minute keeps agents from asking all the time.
+fn retry_after(stop: &Stop) -> Option<Duration> {
+    match stop {
+        Stop::Denied(refusal) if refusal.denial == Denial::AgentSuspended => {
+            Some(refusal.retry_after.unwrap_or(Duration::from_secs(60)))
+        }
+        Stop::Denied(refusal) => refusal.retry_after,
+        Stop::Failed(_) => None,
+    }
 }
 
 /// RFC 9110 §15.5.6: a 405 MUST say what is allowed. For an HTTP application that is what passes at all, not what this
@@ -76,7 +94,7 @@ fn is_rpc(stop: &Stop) -> bool {
     match stop {
         Stop::Failed(_) => true,
         Stop::Denied(refusal) => match refusal.denial.answer() {
-            Answer::Challenge(_) | Answer::StepUp => false,
+            Answer::Challenge(_) | Answer::Proof(_) | Answer::StepUp => false,
             Answer::Status(_) | Answer::Unknown | Answer::Forbidden | Answer::HeaderMismatch => true,
         },
     }
@@ -88,7 +106,7 @@ fn status(stop: &Stop) -> u16 {
         Stop::Failed(fault) => fault.kind.status(),
         Stop::Denied(refusal) => match refusal.denial.answer() {
             Answer::Status(status) => status,
-            Answer::Challenge(_) => 401,
+            Answer::Challenge(_) | Answer::Proof(_) => 401,
             Answer::StepUp | Answer::Forbidden => 403,
             Answer::Unknown => 404,
             Answer::HeaderMismatch => 400,
@@ -112,7 +130,7 @@ fn log(stop: &Stop, attempt: AttemptId) {
 fn told(stop: &Stop) -> (&'static str, &'static str, bool) {
     match stop {
         Stop::Denied(refusal) => {
-            (refusal.denial.code(), refusal.denial.sentence(), refusal.retry_after.is_some())
+            (refusal.denial.code(), refusal.denial.sentence(), retry_after(stop).is_some())
         }
         Stop::Failed(fault) => (fault.kind.code(), fault.kind.sentence(), fault.kind.is_retryable()),
     }

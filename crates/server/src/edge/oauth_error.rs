@@ -11,6 +11,14 @@ pub(crate) fn challenging(status: u16, body: &Value, challenge: Option<&'static 
     response
 }
 
+/// An answer without a body, never cached either.
+pub(crate) fn empty(status: u16) -> Response<Body> {
+    let mut response = json(status, &Value::Null);
+    response.headers_mut().remove(header::CONTENT_TYPE);
+    *response.body_mut() = Body::empty();
+    response
+}
+
 /// A JSON answer of the token endpoint, never cached (RFC 6749 §5.1).
 pub(crate) fn json(status: u16, body: &Value) -> Response<Body> {
     let mut response = Response::new(Body::from(body.to_string()));

@@ -6,15 +6,15 @@ use axum::body::Body;
 use http::{Request, Response};
 use hyper::{body::Incoming, server::conn, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    net::TcpStream,
-};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Handler,
-    streams::{Paced, Streams},
+    Handler, Wire,
+    exchange::{Carried, Exchange},
+    paced::Paced,
+    streams::Streams,
+    wire::{Socket, Transport},
 };
 use crate::{config::LimitsConfig, stall::StallGuard, tls::Tls};
 
@@ -38,25 +38,39 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) async fn serve(self, stream: TcpStream, peer: SocketAddr) {
-        let _ = stream.set_nodelay(true);
+    pub(super) async fn serve(self, stream: impl Transport, peer: SocketAddr) {
         let stall = self.write_stall();
+        let socket = Socket::new(stream);
+        let wire = socket.wire();
         let Some(tls) = self.tls.clone() else {
-            return self.http1(StallGuard::new(stream, stall), peer).await;
+            return self.http1(StallGuard::new(socket, stall), &wire, peer).await;
         };
-        match tokio::time::timeout(HANDSHAKE_MAX, tls.acceptor().accept(stream)).await {
+        match tokio::time::timeout(HANDSHAKE_MAX, tls.acceptor().accept(socket)).await {
             Ok(Ok(stream)) => {
                 let is_h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
                 let stream = StallGuard::new(stream, stall);
-                if is_h2 { self.http2(stream, peer).await } else { self.http1(stream, peer).await }
+                if is_h2 {
+                    self.http2(stream, &wire, peer).await;
+                } else {
+                    self.http1(stream, &wire, peer).await;
+                }
             }
             Ok(Err(error)) => tracing::debug!(%peer, %error, "TLS handshake failed"),
             Err(_) => tracing::debug!(%peer, "TLS handshake timed out"),
         }
     }
 
-    async fn http1<S: AsyncRead + AsyncWrite + Unpin>(&self, stream: S, peer: SocketAddr) {
-        let service = service_fn(|request| self.answer(request, peer));
+    async fn http1<S>(&self, stream: S, wire: &Arc<Wire>, peer: SocketAddr)
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let service = service_fn(|request| {
+            let answer = self.answer(request, wire, peer);
+            async move {
+                let (response, exchange) = answer.await;
+                Ok::<_, Infallible>(response.map(|body| Carried::new(body, exchange)))
+            }
+        });
         let connection = conn::http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(self.headers_read())
@@ -66,10 +80,10 @@ impl Connection {
             .serve_connection(TokioIo::new(stream), service);
         let mut connection = pin!(connection);
         let ended = tokio::select! {
-            ended = connection.as_mut() => ended,
+            ended = wire.drive(connection.as_mut()) => ended,
             () = self.stop.cancelled() => {
                 connection.as_mut().graceful_shutdown();
-                connection.await
+                wire.drive(connection).await
             }
         };
         note(peer, ended);
@@ -77,11 +91,18 @@ impl Connection {
 
     /// hyper has no timer before the first request, nor between requests while its PINGs are answered: `streams` tells
     /// when nothing is running.
-    async fn http2<S: AsyncRead + AsyncWrite + Unpin>(&self, stream: S, peer: SocketAddr) {
+    async fn http2<S>(&self, stream: S, wire: &Arc<Wire>, peer: SocketAddr)
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        wire.share();
         let streams = Streams::new(self.write_stall());
         let service = service_fn(|request| {
-            let answer = self.answer(request, peer);
-            async move { answer.await.map(|response| response.map(Paced::new)) }
+            let answer = self.answer(request, wire, peer);
+            async move {
+                let (response, exchange) = answer.await;
+                Ok::<_, Infallible>(response.map(|body| Paced::new(body, exchange)))
+            }
         });
         let header_list = u32::try_from(self.limits.headers_max_bytes).unwrap_or(u32::MAX);
         let connection = conn::http2::Builder::new(streams.clone())
@@ -96,14 +117,14 @@ impl Connection {
             .serve_connection(TokioIo::new(stream), service);
         let mut connection = pin!(connection);
         tokio::select! {
-            ended = connection.as_mut() => return note(peer, ended),
+            ended = wire.drive(connection.as_mut()) => return note(peer, ended),
             () = streams.unused(self.headers_read()) => {}
             () = streams.idle(Duration::from_secs(self.limits.connection_idle_seconds)) => {}
             () = self.stop.cancelled() => {}
         }
         connection.as_mut().graceful_shutdown();
         tokio::select! {
-            ended = connection => note(peer, ended),
+            ended = wire.drive(connection) => note(peer, ended),
             () = streams.idle(FAREWELL_MAX) => tracing::debug!(%peer, "closed without a farewell"),
         }
     }
@@ -111,10 +132,12 @@ impl Connection {
     fn answer(
         &self,
         request: Request<Incoming>,
+        wire: &Arc<Wire>,
         peer: SocketAddr,
-    ) -> impl Future<Output = Result<Response<Body>, Infallible>> + Send + use<> {
-        let answer = (self.handler)(request, peer);
-        async move { Ok(answer.await) }
+    ) -> impl Future<Output = (Response<Body>, Arc<Exchange>)> + Send + use<> {
+        let exchange = Exchange::on(wire);
+        let answer = (self.handler)(request, exchange.peer(peer));
+        async move { (answer.await, exchange) }
     }
 
     fn headers_read(&self) -> Duration {
@@ -126,8 +149,10 @@ impl Connection {
     }
 }
 
-fn note(peer: SocketAddr, ended: hyper::Result<()>) {
-    if let Err(error) = ended {
-        tracing::debug!(%peer, %error, "connection ended");
+fn note(peer: SocketAddr, ended: Option<hyper::Result<()>>) {
+    match ended {
+        Some(Ok(())) => {}
+        Some(Err(error)) => tracing::debug!(%peer, %error, "connection ended"),
+        None => tracing::debug!(%peer, "connection severed"),
     }
 }

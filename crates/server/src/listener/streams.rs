@@ -1,32 +1,26 @@
 //! The requests of one HTTP/2 connection: whether any is running, and whether each client takes its reply.
 //!
 //! HTTP/2 has a window for each stream. A client that keeps it shut, and answers PINGs, makes no write wait: neither the
-//! socket nor hyper tells that a reply is stuck. [`Paced`] tells, and hyper's executor, which is ours, acts on it.
+//! socket nor hyper tells that a reply is stuck. [`Paced`](super::paced::Paced) tells, and hyper's executor, which is ours,
+//! acts on it. So it does when such a reply is revoked: hyper does not ask its body for anything while the window is shut.
 //!
 //! What remains: a client that opens its window by a trickle is served, from 16 KiB per `limits.write_stall_seconds` on,
-//! up to `limits.call_max_seconds`. The last 16 KiB that it does not take of each reply wait in hyper until the connection
-//! ends: of 100 replies at most.
+//! up to `limits.call_max_seconds`. A reply of one piece that it does not take waits in h2 until the connection ends: 16 KiB
+//! each, of 100 replies at most. When one of these is revoked, it takes the connection with it.
 
 use std::{
-    cell::Cell,
+    cell::{Cell, OnceCell},
     future::Future,
     pin::Pin,
     sync::{
-        Arc,
+        Arc, Weak,
         atomic::{AtomicUsize, Ordering},
     },
     task::{Context, Poll, ready},
     time::Duration,
 };
 
-use axum::body::Body;
-use bytes::Bytes;
-use http_body::{Body as HttpBody, Frame, SizeHint};
-use tokio::time::Sleep;
-
-/// Replies are handed to hyper in pieces of this size, the largest frame by default (RFC 9113 §4.2): it takes a piece once
-/// the window has room for a byte of it, and buffers the rest.
-const PIECE_MAX: usize = 16 << 10;
+use super::exchange::Exchange;
 
 /// Runs the requests of a connection and counts them.
 #[derive(Clone)]
@@ -82,8 +76,8 @@ where
     fn execute(&self, stream: F) {
         self.counts.begun.fetch_add(1, Ordering::Release);
         let running = Running(Arc::clone(&self.counts));
-        let watched = Watched { stream, stall: self.stall, timer: None, _running: running };
-        tokio::spawn(PACE.scope(Cell::new(Pace::Going), watched));
+        let watched = Watched { stream, stall: self.stall, stuck: None, _running: running };
+        tokio::spawn(LANE.scope(Lane::default(), watched));
     }
 }
 
@@ -96,33 +90,53 @@ impl Drop for Running {
 }
 
 /// How a reply gets on.
-#[derive(Debug, Clone, Copy)]
-enum Pace {
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) enum Pace {
     /// hyper has taken all that there was.
+    #[default]
     Going,
-    /// hyper was given a piece.
+    /// hyper was given a piece, or told to wait until h2 has written all of them.
     Given,
-    /// The piece was still there after hyper had done what it could: the window is shut.
+    /// That was still to be done after hyper had done what it could: the window is shut.
     Stuck,
+}
+
+#[derive(Default)]
+struct Lane {
+    pace: Cell<Pace>,
+    exchange: OnceCell<Weak<Exchange>>,
 }
 
 tokio::task_local! {
     /// INVARIANT: hyper polls a reply's body in the task that [`Streams`] spawned for its request, and nowhere else.
-    static PACE: Cell<Pace>;
+    static LANE: Lane;
 }
 
-fn note(pace: Pace) {
-    PACE.with(|noted| noted.set(pace));
+pub(super) fn note(pace: Pace) {
+    LANE.with(|lane| lane.pace.set(pace));
+}
+
+/// Notes which reply it is.
+pub(super) fn note_exchange(exchange: &Arc<Exchange>) {
+    LANE.with(|lane| {
+        // INVARIANT: a request has one reply.
+        let _ = lane.exchange.set(Arc::downgrade(exchange));
+    });
+}
+
+fn exchange() -> Option<Arc<Exchange>> {
+    LANE.with(|lane| lane.exchange.get().and_then(Weak::upgrade))
 }
 
 pin_project_lite::pin_project! {
-    /// A request and its reply. Given up when the reply is stuck for too long: dropping it resets the stream.
+    /// A request and its reply. Given up when the reply is stuck for too long, or is stuck and revoked: dropping it resets
+    /// the stream, and h2 drops what waits for the window.
     struct Watched<F> {
         #[pin]
         stream: F,
         stall: Duration,
         // Made when a window is first found shut, so that the usual reply costs nothing.
-        timer: Option<Pin<Box<Sleep>>>,
+        stuck: Option<Pin<Box<dyn Future<Output = &'static str> + Send>>>,
         _running: Running,
     }
 }
@@ -135,61 +149,32 @@ impl<F: Future<Output = ()>> Future for Watched<F> {
         if this.stream.poll(cx).is_ready() {
             return Poll::Ready(());
         }
-        let sleep = || Box::pin(tokio::time::sleep(*this.stall));
-        let timer = match PACE.with(Cell::get) {
+        let stuck = || Box::pin(stuck(*this.stall, exchange())) as _;
+        let why = match LANE.with(|lane| lane.pace.get()) {
             Pace::Going => return Poll::Pending,
             Pace::Given => {
                 note(Pace::Stuck);
-                this.timer.insert(sleep())
+                this.stuck.insert(stuck())
             }
-            Pace::Stuck => this.timer.get_or_insert_with(sleep),
+            Pace::Stuck => this.stuck.get_or_insert_with(stuck),
         };
-        ready!(timer.as_mut().poll(cx));
-        tracing::debug!("a reply is cut: its client stopped reading");
+        let why = ready!(why.as_mut().poll(cx));
+        tracing::debug!(why, "a reply is cut");
         Poll::Ready(())
     }
 }
 
-/// A reply that is handed to hyper piece by piece, and notes when the next one is asked for.
-pub(super) struct Paced {
-    body: Body,
-    rest: Bytes,
-}
-
-impl Paced {
-    pub(super) fn new(body: Body) -> Self {
-        Self { body, rest: Bytes::new() }
-    }
-}
-
-impl HttpBody for Paced {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        note(Pace::Going);
-        if self.rest.is_empty() {
-            let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
-            match frame.map(|frame| frame.map(Frame::into_data)) {
-                Some(Ok(Ok(data))) => self.rest = data,
-                Some(Ok(Err(trailers))) => return Poll::Ready(Some(Ok(trailers))),
-                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
-                None => return Poll::Ready(None),
-            }
+/// Ready when a reply that is stuck has to be given up.
+async fn stuck(stall: Duration, exchange: Option<Arc<Exchange>>) -> &'static str {
+    let cancelled = exchange.map(|exchange| exchange.cancelled());
+    let cancelled = async {
+        match cancelled {
+            Some(cancelled) => cancelled.await,
+            None => std::future::pending().await,
         }
-        note(Pace::Given);
-        let size = self.rest.len().min(PIECE_MAX);
-        Poll::Ready(Some(Ok(Frame::data(self.rest.split_to(size)))))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.rest.is_empty() && self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        if self.rest.is_empty() { self.body.size_hint() } else { SizeHint::default() }
+    };
+    tokio::select! {
+        () = cancelled => "revoked",
+        () = tokio::time::sleep(stall) => "the client stopped reading",
     }
 }

@@ -2,6 +2,8 @@
 //! have a real upstream. It keeps a few repositories in memory and offers them twice: as an MCP server of
 //! both eras at `/mcp` and as an HTTP API beside it.
 //!
+//! Beside them, at `/users`, is an issuer of users' tokens.
+//!
 //! It stands for somebody else's program. So it checks a credential of its own, speaks MCP by its own small
 //! implementation, which shares nothing with the gateway's, and remembers which calls reached it. It guards
 //! nothing of value: its bounds keep a runaway client from filling the memory, and that is all.
@@ -12,8 +14,10 @@ mod journal;
 mod mcp;
 mod progress;
 mod repositories;
+mod signer;
 #[cfg(test)]
 mod tests;
+mod users;
 
 use std::sync::Arc;
 
@@ -33,6 +37,8 @@ use self::{credential::Credential, journal::Journal, mcp::Sessions, repositories
 pub use self::{
     http::HTTP_OPERATIONS,
     journal::{Outcome, SEEN_MAX, Seen},
+    signer::{Signer, SignerError},
+    users::{UserIssuer, users},
 };
 
 const BODY_MAX_BYTES: usize = 64 * 1024;
@@ -90,16 +96,23 @@ impl Sandbox {
     }
 }
 
-/// Serves `sandbox` on `listener` until `shutdown` resolves; then its streams end and its connections close.
+/// Serves `sandbox`, and the issuer of users if there is one, on `listener` until `shutdown` resolves; then its streams
+/// end and its connections close.
 ///
 /// # Errors
 /// Those of the listener.
-pub async fn serve<F>(sandbox: Sandbox, listener: TcpListener, shutdown: F) -> std::io::Result<()>
+pub async fn serve<F>(
+    sandbox: Sandbox,
+    users: Option<UserIssuer>,
+    listener: TcpListener,
+    shutdown: F,
+) -> std::io::Result<()>
 where
     F: Future<Output = ()> + Send + 'static,
 {
     let closing = sandbox.closing.clone();
-    axum::serve(listener, sandbox.router())
+    let users = users.map_or_else(Router::new, UserIssuer::router);
+    axum::serve(listener, sandbox.router().merge(users))
         .with_graceful_shutdown(async move {
             shutdown.await;
             closing.cancel();

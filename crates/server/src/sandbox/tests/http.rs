@@ -91,7 +91,7 @@ async fn stopping_ends_the_streams_under_way() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let served = tokio::spawn(crate::sandbox::serve(sandbox.clone(), listener, async {
+    let served = tokio::spawn(crate::sandbox::serve(sandbox.clone(), None, listener, async {
         stopped.await.unwrap();
     }));
     let mut client = tokio::net::TcpStream::connect(address).await.unwrap();

@@ -1,0 +1,175 @@
+//! From verified claims to a [`UserToken`].
+
+use std::{sync::Arc, time::Duration};
+
+use vestibule_model::{Digest, Malformed, Represented, Timestamp, UserGrant, UserId, json::Json};
+
+use super::{
+    UserIssuerConfig, UserToken, UserTokenError, UserTokenKind, groups,
+    token::{MayAct, Party},
+};
+
+/// How far the issuer's clock may be from ours.
+const LEEWAY: Duration = Duration::from_secs(30);
+/// OpenID Connect Core §2: `sub` "MUST NOT exceed 255 ASCII characters"; the bound of the other short claims too.
+const TEXT_MAX_BYTES: usize = 255;
+/// An audience or a client: both may be URLs.
+const NAME_MAX_BYTES: usize = 2048;
+/// The most audiences of a token.
+const AUDIENCES_MAX: usize = 32;
+/// The end of the year 9999, in seconds: what lies beyond is no time that anybody meant.
+const SECONDS_MAX: i64 = 253_402_300_799;
+
+pub(super) fn read(
+    claims: &Json,
+    kind: UserTokenKind,
+    token: &str,
+    config: &Arc<UserIssuerConfig>,
+    own_issuer: &Arc<str>,
+    now: Timestamp,
+) -> Result<UserToken, UserTokenError> {
+    let (issued_at, expires_at) = times(claims, now)?;
+    let subject = text(claims, "sub", TEXT_MAX_BYTES)?.filter(|subject| subject.is_ascii());
+    let subject = subject.ok_or(malformed("sub", "must be 1 to 255 ASCII characters"))?;
+    let client = match text(claims, "azp", NAME_MAX_BYTES)? {
+        Some(client) => Some(client),
+        None => text(claims, "client_id", NAME_MAX_BYTES)?,
+    };
+    refuse_unfit(claims, subject)?;
+    let party = Party {
+        kind,
+        audiences: audiences(claims, kind, client)?,
+        may_act: claims.get("may_act").map(may_act).transpose()?,
+        config: Arc::clone(config),
+        own_issuer: Arc::clone(own_issuer),
+    };
+    let user = Represented {
+        id: UserId { issuer: config.issuer.clone(), subject: subject.to_owned() },
+        groups: groups::read(claims, config)?,
+        session: text(claims, "sid", TEXT_MAX_BYTES)?.map(str::to_owned),
+        client: client.map(str::to_owned),
+    };
+    let grant = UserGrant {
+        digest: Digest::of(token.as_bytes()).to_string(),
+        jti: text(claims, "jti", TEXT_MAX_BYTES)?.map(str::to_owned),
+        auth_time: moment(claims, "auth_time")?,
+        acr: text(claims, "acr", TEXT_MAX_BYTES)?.map(str::to_owned),
+    };
+    Ok(UserToken { user, grant, issued_at, expires_at, party })
+}
+
+/// OpenID Connect Core §2 and RFC 9068 §2.2: `exp` and `iat` are REQUIRED.
+fn times(claims: &Json, now: Timestamp) -> Result<(Timestamp, Timestamp), UserTokenError> {
+    let required = |name| moment(claims, name)?.ok_or(malformed(name, "is required"));
+    let (issued_at, expires_at) = (required("iat")?, required("exp")?);
+    let not_before = moment(claims, "nbf")?.unwrap_or(issued_at);
+    // RFC 7519 §4.1.4: "on or after which the JWT MUST NOT be accepted"; a "small leeway" is allowed.
+    if now >= expires_at.plus(LEEWAY) {
+        return Err(UserTokenError::Expired);
+    }
+    if issued_at.max(not_before) > now.plus(LEEWAY) {
+        return Err(UserTokenError::NotYetValid);
+    }
+    Ok((issued_at, expires_at))
+}
+
+/// Tokens that are good, and good for something else than to say who the user is.
+fn refuse_unfit(claims: &Json, subject: &str) -> Result<(), UserTokenError> {
+    // RFC 7800 §3, RFC 9449 §7.1: without the proof it is in the hands of somebody who may have stolen it.
+    if claims.get("cnf").is_some() {
+        return Err(UserTokenError::KeyBound);
+    }
+    if claims.get("act").is_some() {
+        return Err(UserTokenError::Delegated);
+    }
+    if is_of_a_client(claims, subject) { Err(UserTokenError::NotAUser) } else { Ok(()) }
+}
+
+/// Whether a client asked for it in its own name. As a user's token it would make the agent a human.
+fn is_of_a_client(claims: &Json, subject: &str) -> bool {
+    let claim = |name| claims.get(name).and_then(Json::as_str);
+    let is_clients = |client: &str| {
+        // RFC 9068 §2.2: then `sub` "SHOULD correspond to an identifier the authorization server uses to indicate the
+        // client application".
+        subject == client
+            // Keycloak's service accounts, whose `sub` is made up; it lower-cases their names.
+            || claim("preferred_username") == Some(&format!("service-account-{}", client.to_lowercase()))
+    };
+    // Entra and Auth0 say it in a claim of their own.
+    claim("idtyp") == Some("app")
+        || claim("gty") == Some("client-credentials")
+        || [claim("azp"), claim("client_id")].into_iter().flatten().any(is_clients)
+}
+
+/// The audiences; RFC 7519 §4.1.3: a string or an array of strings.
+fn audiences(
+    claims: &Json,
+    kind: UserTokenKind,
+    client: Option<&str>,
+) -> Result<Vec<String>, UserTokenError> {
+    let fault = || malformed("aud", "must be a text or an array of 1 to 32 texts, at most 2048 bytes each");
+    let found = match claims.get("aud") {
+        // Keycloak leaves it out of an access token that no audience was mapped into. Its `azp` then has to do.
+        None if kind == UserTokenKind::AccessToken && client.is_some() => return Ok(Vec::new()),
+        None => return Err(fault()),
+        Some(Json::Array(items)) => items.as_slice(),
+        Some(one) => std::slice::from_ref(one),
+    };
+    if found.is_empty() || found.len() > AUDIENCES_MAX {
+        return Err(fault());
+    }
+    // OpenID Connect Core §3.1.3.7, 4: with several audiences, "the Client SHOULD verify that an azp Claim is present".
+    // We insist: nothing else says which of them the user has logged in at.
+    if kind == UserTokenKind::IdToken && found.len() > 1 && claims.get("azp").is_none() {
+        return Err(malformed("azp", "is required in an ID token with several audiences"));
+    }
+    found.iter().map(|item| checked(item, NAME_MAX_BYTES).map(str::to_owned).ok_or_else(fault)).collect()
+}
+
+/// RFC 8693 §4.4: an object that identifies who may act.
+fn may_act(value: &Json) -> Result<MayAct, UserTokenError> {
+    let fault =
+        || malformed("may_act", "must be an object whose `sub` and `iss` are texts, `sub` being required");
+    let member =
+        |name| value.get(name).map(|item| checked(item, NAME_MAX_BYTES).ok_or_else(fault)).transpose();
+    Ok(MayAct {
+        subject: member("sub")?.ok_or_else(fault)?.to_owned(),
+        issuer: member("iss")?.map(str::to_owned),
+    })
+}
+
+fn text<'a>(claims: &'a Json, name: &'static str, max: usize) -> Result<Option<&'a str>, UserTokenError> {
+    let Some(value) = claims.get(name) else { return Ok(None) };
+    let fault = malformed(name, "must be a text of bounded length without control characters");
+    checked(value, max).map(Some).ok_or(fault)
+}
+
+/// These texts come to stand in logs, records and tokens of ours.
+fn checked(value: &Json, max: usize) -> Option<&str> {
+    let is_good = |text: &&str| (1..=max).contains(&text.len()) && !text.chars().any(char::is_control);
+    value.as_str().filter(is_good)
+}
+
+/// RFC 7519 §2: a NumericDate may have a fraction; it is cut off.
+fn moment(claims: &Json, name: &'static str) -> Result<Option<Timestamp>, UserTokenError> {
+    let Some(value) = claims.get(name) else { return Ok(None) };
+    let whole = |text: &str| {
+        text.split_once('.').and_then(|(whole, rest)| is_digits(rest).then(|| whole.parse().ok())?)
+    };
+    let seconds = match value {
+        Json::Number(number) => number.as_i64().or_else(|| whole(number.as_str())),
+        Json::Null | Json::Bool(_) | Json::String(_) | Json::Array(_) | Json::Object(_) => None,
+    };
+    let seconds = seconds.filter(|seconds| (0..=SECONDS_MAX).contains(seconds));
+    seconds
+        .map(|seconds| Some(Timestamp::from_seconds(seconds)))
+        .ok_or(malformed(name, "must be a time in seconds"))
+}
+
+fn is_digits(text: &str) -> bool {
+    text.bytes().all(|b| b.is_ascii_digit())
+}
+
+fn malformed(what: &'static str, rule: &'static str) -> UserTokenError {
+    UserTokenError::Malformed(Malformed { what, rule })
+}

@@ -1,0 +1,90 @@
+//! The agent that asks, and the root that it asks under.
+
+use std::sync::Arc;
+
+use vestibule_containment::Path;
+use vestibule_model::{Actor, Agent, AgentId, Represented, Thumbprint, UserGrant};
+
+use super::{Asked, mint::Granted, narrow};
+use crate::{
+    Issuer, OAuthError, Reason,
+    client::{Client, Clients},
+    delegations::{RootTerms, Seed},
+};
+
+/// An agent that has authenticated as a client.
+pub(super) struct Asker {
+    pub(super) agent: Arc<Agent>,
+    /// The registered key that it authenticated with; none for a secret.
+    pub(super) client: Option<Thumbprint>,
+    /// The key that it proved beside, for the token to be bound to.
+    pub(super) bound: Option<Thumbprint>,
+}
+
+impl Issuer {
+    /// Who asks, by client authentication, and the key that it proves beside (RFC 9449 §5).
+    pub(super) async fn asker(&self, asked: Asked<'_>) -> Result<Asker, OAuthError> {
+        let recognised = self.clients.recognise(asked.request.headers, asked.form)?;
+        let proof = self.proof(asked.request, &self.endpoints.token, None)?;
+        let Client { agent, key } = self.clients.admit(recognised).await?;
+        self.admit(&agent.id).map_err(|error| error.of(&agent.id))?;
+        Ok(Asker { agent, client: key, bound: proof.map(|proof| proof.key) })
+    }
+
+    /// Whether the agent may be given anything at all.
+    pub(crate) fn admit(&self, agent: &AgentId) -> Result<(), OAuthError> {
+        let agents = [Actor { issuer: Arc::clone(&self.name), agent: agent.clone() }];
+        let issued_at = self.clock.now();
+        Ok(self.containment.check(&Path {
+            jti: None,
+            issued_at,
+            agents: &agents,
+            nodes: &[],
+            user: None,
+            app: None,
+            calls: &[],
+        })?)
+    }
+
+    /// Where a key proves who asks, no client authentication is needed. One that is sent counts all the same: nobody
+    /// acts with another agent's token in their own name.
+    pub(super) async fn agrees(&self, asked: Asked<'_>, agent: &AgentId) -> Result<(), OAuthError> {
+        if Clients::is_presented(asked.request.headers, asked.form) {
+            let recognised = self.clients.recognise(asked.request.headers, asked.form)?;
+            let client = self.clients.admit(recognised).await?;
+            return if client.agent.id == *agent { Ok(()) } else { Err(Reason::ClientNotOfToken.into()) };
+        }
+        // RFC 6749 §3.2.1: a client without authentication may name itself.
+        match asked.form.get("client_id") {
+            Some(named) if named != agent.as_str() => Err(Reason::ClientNotOfToken.into()),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// The root of the agent, for itself or for a human, and what is granted under it.
+    pub(super) async fn rooted(
+        &self,
+        asked: Asked<'_>,
+        asker: &Asker,
+        on_behalf_of: Option<(Represented, UserGrant)>,
+    ) -> Result<Granted, OAuthError> {
+        let Asker { agent, client, bound } = asker;
+        let scopes = narrow::scopes(asked.form, &agent.scopes)?;
+        let resource = self.resources.choose(agent, &asked.form.resources())?;
+        let authority = narrow::authority(asked.form, &resource.identifier)?;
+        let seed = Seed {
+            agent: agent.id.clone(),
+            keys: bound.iter().chain(client).copied().collect(),
+            resource: resource.clone(),
+            // All that the agent may have: a token under the root may ask for less.
+            scopes: agent.scopes.clone(),
+            authority: authority.clone(),
+            life: self.config.node_ttl,
+            made_by: asked.request.attempt,
+        };
+        let (max_depth, (bound, client)) = (self.config.max_depth, (*bound, *client));
+        let terms = RootTerms { seed, bound, client, on_behalf_of, max_depth };
+        let (delegation, made) = self.tree.root(terms).await?;
+        Ok(Granted { delegation, scopes, authority, bound_to: bound, made, decision: None })
+    }
+}

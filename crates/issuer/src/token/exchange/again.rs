@@ -1,0 +1,50 @@
+use vestibule_inbound::{Caller, Expired};
+
+use super::super::{Asked, TokenResponse, mint::Granted, narrow};
+use crate::{Issuer, OAuthError, Reason, resources::Resources};
+
+impl Issuer {
+    /// An agent has its token minted again, under the same node. A bound token may have expired: the key proves more
+    /// than the token's age says. An unbound one proves nothing once it has, and nothing without its client.
+    pub(super) async fn again(&self, asked: Asked<'_>, subject: &str) -> Result<TokenResponse, OAuthError> {
+        let caller = self.hop_tokens.read(subject, Expired::Accepted)?;
+        match caller.token().bound_to {
+            Some(key) => self.proof_by(&key, asked.request, &self.endpoints.token, subject)?,
+            None => {
+                let asker = self.asker(asked).await?;
+                if asker.agent.id != *caller.agent() {
+                    return Err(OAuthError::from(Reason::ClientNotOfToken).of(&asker.agent.id));
+                }
+                // A token bound to a key that its node does not name would outlive the revocation of that key.
+                if asker.bound.is_some() {
+                    return Err(OAuthError::from(Reason::ProofWrongKey).of(&asker.agent.id));
+                }
+            }
+        }
+        let granted = async {
+            if caller.token().bound_to.is_some() {
+                self.agrees(asked, caller.agent()).await?;
+            }
+            let granted = self.renewed(asked, &caller).await?;
+            self.mint(granted)
+        };
+        granted.await.map_err(|error| error.of(caller.agent()))
+    }
+
+    async fn renewed(&self, asked: Asked<'_>, caller: &Caller) -> Result<Granted, OAuthError> {
+        let token = caller.token();
+        let delegation = self.node_of(caller).await?;
+        self.are_known(&delegation)?;
+        if token.bound_to.is_some_and(|key| !delegation.keys().contains(&key)) {
+            return Err(OAuthError::new(Reason::ProofWrongKey, "not a key of the node"));
+        }
+        let resource = self.resource_of(&delegation)?;
+        Resources::is_asked(&resource.identifier, &asked.form.resources())?;
+        let scopes = narrow::scopes(asked.form, &token.scopes)?;
+        let wanted = narrow::authority(asked.form, &resource.identifier)?;
+        let authority = narrow::within(wanted, token.authority.as_ref())?;
+        let presented = Some((&token.jti, token.issued_at));
+        self.tree.check(&delegation, presented).map_err(OAuthError::about_token)?;
+        Ok(Granted { delegation, scopes, authority, bound_to: token.bound_to, made: false, decision: None })
+    }
+}

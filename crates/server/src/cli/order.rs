@@ -1,0 +1,215 @@
+use std::io::Read;
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use clap::{Args, ValueEnum};
+use serde_json::{Value, json};
+use vestibule_model::{Clock, SystemClock};
+
+use super::{
+    Failure, Outcome, Target,
+    admin_client::{AdminClient, encoded},
+    output::{Out, moment, text},
+};
+
+/// Largest token that is read from standard input, in bytes.
+const TOKEN_MAX_BYTES: u64 = 16 << 10;
+
+/// Revoke an agent, a token, a delegation, …, now, with everything below.
+///
+/// Returns when every call that is running under it is cut. It is for good; repeating it is no error.
+#[derive(Debug, Args)]
+pub(super) struct Revoke {
+    #[command(flatten)]
+    order: Order,
+    /// Return when every gateway has acknowledged. With one gateway that is always so.
+    #[arg(long)]
+    wait: bool,
+}
+
+/// Suspend an agent, a delegation, …, with everything below: cut what runs, refuse what comes, until `resume`.
+///
+/// Returns when every call that is running under it is cut.
+#[derive(Debug, Args)]
+pub(super) struct Suspend {
+    #[command(flatten)]
+    order: Order,
+}
+
+/// Take a suspension back. What is revoked stays revoked.
+#[derive(Debug, Args)]
+pub(super) struct Resume {
+    #[command(flatten)]
+    name: Name,
+    #[command(flatten)]
+    target: Target,
+}
+
+/// What an order is about.
+#[derive(Debug, Args)]
+struct Name {
+    /// What the id names.
+    #[arg(value_enum)]
+    kind: Kind,
+    /// Its id; `all` needs none. A token is named by its `jti`, or is read from standard input with `-`. A user, session or
+    /// client is named `ISSUER#ID`, a credential by its key's thumbprint (`jkt`).
+    #[arg(required_unless_present_any = ["all"], default_value_if("kind", "all", "*"))]
+    id: Option<String>,
+}
+
+#[derive(Debug, Args)]
+struct Order {
+    #[command(flatten)]
+    name: Name,
+    /// Why. `superseded` cuts nothing: it only ends the right to get new tokens.
+    #[arg(long, value_enum, default_value_t = Reason::Unspecified)]
+    reason: Reason,
+    /// Only what was issued at or before this moment is dead: RFC 3339, or milliseconds since the Unix epoch.
+    #[arg(long, value_name = "TIME")]
+    cutoff: Option<String>,
+    /// For so long only: `90s`, `30m`, `2h`.
+    #[arg(long = "for", value_name = "DURATION")]
+    lasting: Option<String>,
+    /// Tell what would be cut, and change nothing.
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    target: Target,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Kind {
+    Agent,
+    Token,
+    Delegation,
+    User,
+    Session,
+    Client,
+    Credential,
+    App,
+    All,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Reason {
+    Compromise,
+    KeyCompromise,
+    PolicyViolation,
+    Superseded,
+    Unspecified,
+}
+
+fn name(value: &impl ValueEnum) -> String {
+    value.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+}
+
+impl Revoke {
+    pub(super) async fn execute(self, out: &Out) -> Outcome {
+        self.order.give("revoked", out).await
+    }
+}
+
+impl Suspend {
+    pub(super) async fn execute(self, out: &Out) -> Outcome {
+        self.order.give("suspended", out).await
+    }
+}
+
+impl Resume {
+    pub(super) async fn execute(self, out: &Out) -> Outcome {
+        let id = self.name.id()?;
+        let body = json!({ "kind": name(&self.name.kind), "id": id });
+        let entry = AdminClient::of(&self.target)?.post("/admin/v1/revocations/resume", &body).await?;
+        out.result(&entry, || format!("{} {} is resumed", text(&entry, "kind"), text(&entry, "id")));
+        Ok(())
+    }
+}
+
+impl Name {
+    fn id(&self) -> Result<String, Failure> {
+        match (self.kind, self.id.as_deref().unwrap_or_default()) {
+            (Kind::All, _) => Ok("*".to_owned()),
+            (_, "") => Err(Failure::usage("an id is needed")),
+            (Kind::Token, "-") => jti_from_stdin(),
+            (Kind::Token, id) if id.contains('.') => Err(Failure::usage(
+                "a token is never an argument: give its `jti`, or `-` and the token on stdin",
+            )),
+            (_, id) => Ok(id.to_owned()),
+        }
+    }
+}
+
+impl Order {
+    async fn give(self, state: &str, out: &Out) -> Outcome {
+        let id = self.name.id()?;
+        let cutoff = self.cutoff.as_deref().map(instant).transpose()?;
+        let expires_at = self.lasting.as_deref().map(from_now).transpose()?;
+        let body = json!({
+            "kind": name(&self.name.kind), "id": id, "state": state, "reason": name(&self.reason), "cutoff": cutoff,
+            "expires_at": expires_at, "dry_run": self.dry_run,
+        });
+        let client = AdminClient::of(&self.target)?;
+        let report = client.post("/admin/v1/revocations", &body).await?;
+        out.result(&report, || told(&report, self.dry_run));
+        // In an incident a slip of the pen must not look like success. The order stands all the same.
+        if self.name.kind == Kind::Agent
+            && !id.starts_with("urn:")
+            && client.get(&format!("/admin/v1/agents/{}", encoded(&id))).await.is_err()
+        {
+            out.complain(&format!("note: no agent `{id}` is registered here"));
+        }
+        Ok(())
+    }
+}
+
+fn told(report: &Value, dry_run: bool) -> String {
+    let cut = |key: &str| report.get("cut").and_then(|cut| cut.get(key)).and_then(Value::as_u64).unwrap_or(0);
+    let is = if dry_run { "would be" } else { "is" };
+    let mut lines = vec![format!(
+        "{} {} {is} {}: {} calls cut, {} of them streams, {} delegations dead; {} had completed",
+        text(report, "kind"),
+        text(report, "id"),
+        text(report, "state"),
+        cut("attempts"),
+        cut("streams"),
+        cut("nodes"),
+        report.get("completed").and_then(Value::as_u64).unwrap_or(0),
+    )];
+    let attempts = report.get("attempts").and_then(Value::as_array).cloned().unwrap_or_default();
+    lines.extend(attempts.iter().map(|attempt| {
+        format!("  {}  {:<9}  {}", text(attempt, "attempt"), text(attempt, "stage"), text(attempt, "agent"))
+    }));
+    if !dry_run {
+        lines.push(format!("acknowledged {}", moment(report.get("acknowledged_at"))));
+    }
+    lines.join("\n")
+}
+
+/// The `jti` inside a token. Whether the token is ours, the gateway says.
+fn jti_from_stdin() -> Result<String, Failure> {
+    let mut token = String::new();
+    std::io::stdin().take(TOKEN_MAX_BYTES).read_to_string(&mut token).map_err(Failure::broken)?;
+    let jti = token
+        .trim()
+        .split('.')
+        .nth(1)
+        .and_then(|payload| URL_SAFE_NO_PAD.decode(payload).ok())
+        .and_then(|payload| serde_json::from_slice::<Value>(&payload).ok())
+        .and_then(|claims| claims.get("jti").and_then(Value::as_str).map(ToOwned::to_owned));
+    jti.ok_or_else(|| Failure::usage("standard input holds no token of this gateway"))
+}
+
+fn instant(text: &str) -> Result<i64, Failure> {
+    text.parse::<i64>().or_else(|_| {
+        text.parse::<jiff::Timestamp>()
+            .map(jiff::Timestamp::as_millisecond)
+            .map_err(|error| Failure::Usage(format!("`--cutoff {text}` is no moment: {error}")))
+    })
+}
+
+fn from_now(text: &str) -> Result<i64, Failure> {
+    let fault = |why: String| Failure::Usage(format!("`--for {text}` is no duration: {why}; try `30m`"));
+    let lasting = text.parse::<jiff::SignedDuration>().map_err(|error| fault(error.to_string()))?;
+    let millis = i64::try_from(lasting.as_millis()).ok().filter(|millis| *millis > 0);
+    let millis = millis.ok_or_else(|| fault("it must be positive".to_owned()))?;
+    Ok(SystemClock::default().now().millis().saturating_add(millis))
+}

@@ -1,0 +1,104 @@
+//! A P-256 key in a file, and what it signs: the key of the sandbox's issuer of users, and those of agents that are
+//! tried out with `curl`.
+
+use std::path::Path;
+
+use aws_lc_rs::{
+    rand::SystemRandom,
+    signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair},
+};
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use serde_json::{Value, json};
+use vestibule_model::{AgentId, Digest, Thumbprint};
+
+use crate::secret_file;
+
+/// Why there is no key.
+#[derive(Debug, thiserror::Error)]
+pub enum SignerError {
+    /// The file cannot be read or written.
+    #[error("the key file: {0}")]
+    File(#[from] std::io::Error),
+    /// The file is not a key of ours.
+    #[error("the file holds no P-256 key in PKCS #8")]
+    NoKey,
+    /// The library refuses to make one, or to sign.
+    #[error("the key cannot be made or used")]
+    Unusable,
+}
+
+/// A key and its public half.
+#[derive(Debug)]
+pub struct Signer {
+    pair: EcdsaKeyPair,
+    x: String,
+    y: String,
+}
+
+impl Signer {
+    /// The key in this file, which only its owner may read. Makes it where there is none.
+    ///
+    /// # Errors
+    /// [`SignerError`].
+    pub fn load_or_create(path: &Path) -> Result<Self, SignerError> {
+        let fresh = || -> Result<Vec<u8>, SignerError> {
+            let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING)
+                .map_err(|_| SignerError::Unusable)?;
+            let document = pair.to_pkcs8v1().map_err(|_| SignerError::Unusable)?;
+            Ok(document.as_ref().to_vec())
+        };
+        if !path.exists() {
+            let made = fresh()?;
+            secret_file::create(path, || made)?;
+        }
+        Self::load(path)
+    }
+
+    /// The key in this file.
+    ///
+    /// # Errors
+    /// [`SignerError`].
+    pub fn load(path: &Path) -> Result<Self, SignerError> {
+        let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &std::fs::read(path)?)
+            .map_err(|_| SignerError::NoKey)?;
+        // SEC 1 §2.3.3: an uncompressed point is 0x04, then x and y.
+        let point = pair.public_key().as_ref().strip_prefix(&[4]).and_then(|xy| xy.split_at_checked(32));
+        let (x, y) = point.ok_or(SignerError::NoKey)?;
+        let (x, y) = (URL_SAFE_NO_PAD.encode(x), URL_SAFE_NO_PAD.encode(y));
+        Ok(Self { pair, x, y })
+    }
+
+    /// The public JWK: the members that its thumbprint is taken over.
+    #[must_use]
+    pub fn jwk(&self) -> Value {
+        json!({ "crv": "P-256", "kty": "EC", "x": self.x, "y": self.y })
+    }
+
+    /// RFC 7638 §3: over the required members in the order of their names, without spaces.
+    #[must_use]
+    pub fn thumbprint(&self) -> Thumbprint {
+        let text = format!(r#"{{"crv":"P-256","kty":"EC","x":"{}","y":"{}"}}"#, self.x, self.y);
+        Thumbprint::from_bytes(*Digest::of(text.as_bytes()).bytes())
+    }
+
+    /// Who an agent is that is known by this key alone.
+    #[must_use]
+    pub fn agent(&self) -> AgentId {
+        AgentId::of_key(&self.thumbprint())
+    }
+
+    /// A compact JWS (RFC 7515 §7.1) with these further members of its header.
+    ///
+    /// # Errors
+    /// [`SignerError::Unusable`].
+    pub fn sign(&self, mut header: Value, claims: &Value) -> Result<String, SignerError> {
+        if let Some(members) = header.as_object_mut() {
+            members.insert("alg".to_owned(), json!("ES256"));
+        }
+        let encode = |part: &Value| URL_SAFE_NO_PAD.encode(part.to_string());
+        let input = format!("{}.{}", encode(&header), encode(claims));
+        let signature =
+            self.pair.sign(&SystemRandom::new(), input.as_bytes()).map_err(|_| SignerError::Unusable)?;
+        Ok(format!("{input}.{}", URL_SAFE_NO_PAD.encode(signature)))
+    }
+}
