@@ -20,7 +20,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const ENTRIES: u64 = 1_000_000;
 
 /// So many that the processor does not know the way to each by heart.
-const REQUESTS: u64 = 4096;
+const REQUESTS: u64 = 256;
 
 struct Gateway {
     containment: Arc<Containment>,

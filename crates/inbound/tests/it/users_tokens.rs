@@ -331,6 +331,8 @@ async fn the_times_of_a_token_have_half_a_minute_of_grace() {
         let claims = with(&good, name, json!(NOW + offset));
         assert_eq!(realm.id(&claims).await.map(|_| ()), outcome, "{name} {offset}");
     }
+    let backdated = with(&with(&good, "nbf", json!(NOW)), "iat", json!(NOW + 31));
+    assert_eq!(realm.id(&backdated).await.unwrap_err(), UserTokenError::NotYetValid);
     let fraction = with(&good, "exp", json!(1_800_000_900.75));
     assert_eq!(realm.id(&fraction).await.unwrap().expires_at, Timestamp::from_seconds(NOW + 900));
 }
@@ -393,6 +395,7 @@ async fn audiences_are_texts_and_few() {
         let error = realm.id(&with(&good, "aud", audience.clone())).await.unwrap_err();
         assert!(is_malformed(&error), "{audience}: {error}");
     }
+    assert!(is_malformed(&realm.id(&without(&good, "aud")).await.unwrap_err()));
     // Keycloak leaves it out of access tokens; then `azp` alone says for whom the token is.
     let access = without(&realm.access_claims(), "aud");
     assert!(realm.access("JWT", &access).await.unwrap().is_for(&worker()));

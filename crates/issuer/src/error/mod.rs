@@ -121,8 +121,20 @@ impl OAuthError {
     /// About a token that is exchanged, not about a client that proves itself. RFC 8693 §2.2.2: if a token is
     /// "unacceptable based on policy", the error is `invalid_request`.
     pub(crate) fn about_token(self) -> Self {
-        let is_client = self.error == ErrorCode::InvalidClient;
-        Self { error: if is_client { ErrorCode::InvalidRequest } else { self.error }, ..self }
+        match self.error {
+            ErrorCode::InvalidClient | ErrorCode::UnauthorizedClient => {
+                Self { error: ErrorCode::InvalidRequest, ..self }
+            }
+            ErrorCode::InvalidRequest
+            | ErrorCode::InvalidScope
+            | ErrorCode::InvalidTarget
+            | ErrorCode::InvalidAuthorizationDetails
+            | ErrorCode::InvalidDpopProof
+            | ErrorCode::UseDpopNonce
+            | ErrorCode::UnsupportedGrantType
+            | ErrorCode::TemporarilyUnavailable
+            | ErrorCode::ServerError => self,
+        }
     }
 
     /// What OAuth calls it here.
@@ -140,8 +152,10 @@ impl OAuthError {
     /// The body of the answer (RFC 6749 §5.2).
     #[must_use]
     pub fn body(&self) -> Value {
-        let is_usual = self.error == self.reason.error();
-        let description = if is_usual { self.reason.description() } else { reason::ENDED };
+        // No client has failed to prove itself where a token is the matter.
+        let is_about_token =
+            self.reason.error() == ErrorCode::InvalidClient && self.error != ErrorCode::InvalidClient;
+        let description = if is_about_token { reason::ENDED } else { self.reason.description() };
         json!({"error": self.error.as_str(), "error_description": description})
     }
 

@@ -271,8 +271,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_containment_says_has_a_reason_of_the_same_code() {
+    fn what_door_one_and_containment_say_has_a_reason_of_the_same_code() {
         for denial in [
+            Denial::ProofMissing,
+            Denial::ProofInvalid,
+            Denial::ProofNonceNeeded,
+            Denial::ProofReplayed,
+            Denial::ProofWrongKey,
+            Denial::ProofsExceeded,
+            Denial::TokenInvalid,
+            Denial::TokenWrongType,
+            Denial::TokenWrongIssuer,
+            Denial::TokenWrongAudience,
+            Denial::TokenAlgorithmRefused,
+            Denial::TokenKeyUnknown,
+            Denial::TokenExpired,
+            Denial::TokenNotYetValid,
             Denial::TokenRevoked,
             Denial::DelegationRevoked,
             Denial::AgentRevoked,

@@ -52,11 +52,11 @@ impl Issuer {
         if Clients::is_presented(asked.request.headers, asked.form) {
             let recognised = self.clients.recognise(asked.request.headers, asked.form)?;
             let client = self.clients.admit(recognised).await?;
-            return if client.agent.id == *agent { Ok(()) } else { Err(Reason::ClientNotOfToken.into()) };
+            return if client.agent.id == *agent { Ok(()) } else { Err(not_of_token()) };
         }
         // RFC 6749 §3.2.1: a client without authentication may name itself.
         match asked.form.get("client_id") {
-            Some(named) if named != agent.as_str() => Err(Reason::ClientNotOfToken.into()),
+            Some(named) if named != agent.as_str() => Err(not_of_token()),
             Some(_) | None => Ok(()),
         }
     }
@@ -87,4 +87,9 @@ impl Issuer {
         let (delegation, made) = self.tree.root(terms).await?;
         Ok(Granted { delegation, scopes, authority, bound_to: bound, made, decision: None })
     }
+}
+
+/// The client is not the agent that the token, which is to be exchanged, was issued to.
+pub(super) fn not_of_token() -> OAuthError {
+    OAuthError::from(Reason::ClientNotOfToken).about_token()
 }

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 use vestibule_issuer::{NewAgent, OAuthError, Reason};
 use vestibule_model::Denial;
+use vestibule_store::{Kind, Op, Put};
 
 use crate::{
     holder::Holder,
@@ -312,4 +313,25 @@ async fn a_child_cannot_be_made_by_the_parents_word_alone() {
     let stolen = Holder { key: nursery.parent.key, token: child.token, minted: child.minted };
     assert_eq!(nursery.world.call(&stolen), Err(Denial::ProofWrongKey));
     assert_eq!(nursery.world.not_spawned(&stolen, &[]).await, Reason::ProofWrongKey);
+}
+
+#[tokio::test]
+async fn a_retired_agent_is_nobodys_child() {
+    let nursery = Nursery::new().await;
+    nursery.register("clerk").await;
+    let store = &nursery.world.store;
+    let record = store.get(Kind::Agent, "clerk").await.unwrap().unwrap();
+    let mut agent = record.decode::<Value>().unwrap();
+    agent["state"] = json!("retired");
+    store.commit(vec![Op::Put(Put::new(Kind::Agent, "clerk", &agent).unwrap())]).await.unwrap();
+    nursery.world.caught_up().await;
+    let mut claims = nursery.claims();
+    claims["iss"] = json!("clerk");
+    claims["sub"] = json!("clerk");
+    let by_key = nursery.child.actor_token(&claims);
+    let claims = json!({"iss": "clerk", "sub": "clerk", "aud": ISSUER, "exp": NOW + 60, "jti": "1"});
+    let by_assertion = nursery.child.sign(&json!({"alg": "ES256", "typ": "JWT"}), &claims);
+    for actor in [by_key, by_assertion] {
+        assert_eq!(nursery.refused(&actor).await.reason, Reason::ActorUnknown);
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use vestibule_issuer::{Delegations, NewAgent, Node};
+use vestibule_issuer::{Delegations, NewAgent, Node, Reason};
 use vestibule_model::{AgentId, NodeId};
 use vestibule_store::{Kind, Op, Put};
 
@@ -110,5 +110,22 @@ async fn a_record_that_contradicts_itself_is_no_node() {
     world.store.commit(vec![Op::Put(put)]).await.unwrap();
     assert!(tree(&world).get(&node(&child)).await.is_err());
     let error = world.exchange(&child, &[]).await.unwrap_err();
-    assert_eq!((error.reason, error.status()), (vestibule_issuer::Reason::StoreUnavailable, 503));
+    assert_eq!((error.reason, error.status()), (Reason::StoreUnavailable, 503));
+}
+
+#[tokio::test]
+async fn a_node_that_stands_elsewhere_than_its_token_says_mints_nothing() {
+    let ground = Ground::new();
+    let world = World::on(&ground).await;
+    let secret = world.add(worker()).await;
+    let (root, other) = (world.root(&secret, &[]).await, world.root(&secret, &[]).await);
+    let child = world.spawn(&root, &[]).await;
+    let mut moved = child.minted.delegation.clone();
+    moved.parent = Some(node(&other));
+    moved.path[0] = other.minted.delegation.path[0].clone();
+    assert!(moved.is_consistent());
+    let put = Put::new(Kind::Delegation, moved.id.as_str(), &moved).unwrap();
+    world.store.commit(vec![Op::Put(put)]).await.unwrap();
+    assert_eq!(world.exchange(&child, &[]).await.unwrap_err().reason, Reason::TokenInvalid);
+    assert_eq!(world.not_spawned(&child, &[]).await, Reason::TokenInvalid);
 }

@@ -102,3 +102,37 @@ async fn who_cannot_tell_what_is_revoked_issues_nothing() {
     let error = refusal(&world, &issuer, &basic("worker", &secret), &[]).await;
     assert_eq!((error.reason, error.status()), (Reason::ContainmentStale, 503));
 }
+
+#[tokio::test]
+async fn without_the_store_nothing_is_handed_on() {
+    let ground = Ground::new();
+    let world = World::on(&ground).await;
+    let secret = world.add(worker()).await;
+    let root = world.root(&secret, &[]).await;
+    let mut world = world;
+    world.issuer = issuer(&world, Arc::new(Gone), Arc::clone(&world.judges.containment));
+    for error in [
+        world.exchange(&root, &[]).await.unwrap_err(),
+        world.try_spawn(&root, &Signer::new("child"), &[]).await.unwrap_err(),
+    ] {
+        assert_eq!((error.reason, error.status()), (Reason::StoreUnavailable, 503));
+    }
+}
+
+#[tokio::test]
+async fn who_cannot_tell_what_is_revoked_says_neither_yes_nor_no_and_hands_nothing_on() {
+    let ground = Ground::new();
+    let mut world = World::on(&ground).await;
+    let secret = world.add(worker()).await;
+    let root = world.root(&secret, &[]).await;
+    let blind = Containment::new(Arc::clone(&world.store), Arc::<FixedClock>::clone(&world.clock));
+    world.issuer = issuer(&world, Arc::clone(&world.store), blind);
+    let (headers, form) = (basic("worker", &secret), owned(&[("token", &root.token)]));
+    for error in [
+        world.issuer.introspect(&world.request(&headers, &form)).await.unwrap_err(),
+        world.exchange(&root, &[]).await.unwrap_err(),
+        world.try_spawn(&root, &Signer::new("child"), &[]).await.unwrap_err(),
+    ] {
+        assert_eq!((error.reason, error.status()), (Reason::ContainmentStale, 503));
+    }
+}

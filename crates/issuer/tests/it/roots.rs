@@ -2,9 +2,9 @@ use std::{sync::Arc, time::Duration};
 
 use vestibule_containment::DenyKey;
 use vestibule_model::NodeId;
-use vestibule_store::{By, Kind};
+use vestibule_store::{By, Kind, Op, Put};
 
-use crate::support::{BILLING, Ground, SANDBOX, World, worker};
+use crate::support::{BILLING, Ground, Plan, SANDBOX, World, config, set, worker};
 
 async fn root(world: &World, secret: &str, resource: &str) -> NodeId {
     world.ask(secret, &[("resource", resource)]).await.unwrap().minted.delegation.id
@@ -85,4 +85,28 @@ async fn of_many_requests_at_once_one_makes_the_root() {
     roots.dedup();
     assert_eq!(roots.len(), 1);
     assert_eq!(stored(&world).await, 1);
+}
+
+#[tokio::test]
+async fn a_root_made_on_other_terms_is_not_used_again() {
+    let ground = Ground::new();
+    let world = World::on(&ground).await;
+    let secret = world.add(worker()).await;
+    let before = root(&world, &secret, SANDBOX).await;
+    drop(world);
+    // A tree may not become deeper than it may now.
+    let mut config = config(&["sandbox"]);
+    config.max_depth = 2;
+    let world = World::planned(&ground, Plan { config, seed: 2, ..Plan::default() }).await;
+    let shallow = root(&world, &secret, SANDBOX).await;
+    assert_ne!(shallow, before);
+    // Nor have scopes that the agent may not have any more.
+    let record = world.store.get(Kind::Agent, "worker").await.unwrap().unwrap();
+    let mut agent = record.decode::<serde_json::Value>().unwrap();
+    agent["scopes"] = serde_json::json!(["repo:read"]);
+    world.store.commit(vec![Op::Put(Put::new(Kind::Agent, "worker", &agent).unwrap())]).await.unwrap();
+    world.caught_up().await;
+    let minted = world.ask(&secret, &[("resource", SANDBOX)]).await.unwrap().minted;
+    assert_ne!(minted.delegation.id, shallow);
+    assert_eq!((minted.scopes, minted.delegation.scopes), (set(&["repo:read"]), set(&["repo:read"])));
 }

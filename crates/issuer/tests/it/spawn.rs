@@ -3,12 +3,14 @@
 use serde_json::json;
 use vestibule_containment::{DenyKey, Reason as OrderReason, State};
 use vestibule_issuer::{NewAgent, Reason};
-use vestibule_model::{AgentId, Denial, Origin};
+use vestibule_model::{AgentId, Denial, FixedClock, Origin, Timestamp};
 use vestibule_store::{Kind, Op, Put};
 
 use crate::{
     holder::Holder,
-    support::{BILLING, Ground, ISSUER, Plan, SANDBOX, Signer, World, app, basic, config, payload, worker},
+    support::{
+        BILLING, Ground, ISSUER, NOW, Plan, SANDBOX, Signer, World, app, basic, config, payload, worker,
+    },
 };
 
 #[tokio::test]
@@ -121,7 +123,14 @@ async fn a_client_that_authenticates_beside_the_key_must_be_the_agent_of_the_tok
         headers.extend(client.map(|(id, secret)| basic(id, secret)).unwrap_or_default());
         let form = [vec![("actor_token", actor.as_str()), ("actor_token_type", crate::holder::JWT)], more];
         let answer = world.exchange_with(&headers, &root.token, &form.concat()).await;
-        assert_eq!(answer.err().map(|error| error.reason), expected);
+        let error = answer.err();
+        assert_eq!(error.as_ref().map(|error| error.reason), expected);
+        if expected == Some(Reason::ClientNotOfToken) {
+            // RFC 8693 §2.2.2: the token is the matter, and not the client.
+            let body = error.unwrap().body();
+            assert_eq!(body["error"], "invalid_request");
+            assert_eq!(body["error_description"], "the token was not issued to this client");
+        }
     }
 }
 
@@ -227,6 +236,20 @@ async fn a_retired_agent_above_ends_handing_on() {
 }
 
 #[tokio::test]
+async fn a_registration_that_is_gone_above_ends_handing_on() {
+    let ground = Ground::new();
+    let world = World::on(&ground).await;
+    let secret = world.add(worker()).await;
+    let root = world.root(&secret, &[]).await;
+    let child = world.spawn(&root, &[]).await;
+    let gone = Op::Delete { kind: Kind::Agent, key: "worker".into() };
+    world.store.commit(vec![gone]).await.unwrap();
+    world.caught_up().await;
+    assert_eq!(world.not_spawned(&child, &[]).await, Reason::AgentUnknown);
+    assert_eq!(world.exchange(&child, &[]).await.unwrap_err().reason, Reason::AgentUnknown);
+}
+
+#[tokio::test]
 async fn policy_decides_who_may_have_which_child() {
     let policies = r#"
         @id("hand-on")
@@ -279,4 +302,22 @@ async fn a_node_that_has_ended_or_was_lost_takes_no_child() {
     let key = root.minted.delegation.id.to_string();
     world.store.commit(vec![Op::Delete { kind: Kind::Delegation, key }]).await.unwrap();
     assert_eq!(world.not_spawned(&root, &[]).await, Reason::DelegationEnded);
+}
+
+#[tokio::test]
+async fn a_gateway_whose_clock_is_behind_mints_what_the_door_reads() {
+    let ground = Ground::new();
+    let world = World::on(&ground).await;
+    let secret = world.add(worker()).await;
+    let root = world.root(&secret, &[]).await;
+    drop(world);
+    let behind = std::sync::Arc::new(FixedClock::at(Timestamp::from_seconds(NOW - 3)));
+    let ground = Ground { clock: behind, ..ground };
+    let world = World::planned(&ground, Plan { seed: 2, ..Plan::default() }).await;
+    let response = world.exchange(&root, &[]).await.unwrap();
+    let root = Holder::of(root.key, &response);
+    assert_eq!(payload(&root.token)["iat"], NOW);
+    let child = world.spawn(&root, &[]).await;
+    assert_eq!(payload(&child.token)["vst"]["since"], json!([NOW, NOW]));
+    assert_eq!((world.call(&root), world.call(&child)), (Ok(()), Ok(())));
 }

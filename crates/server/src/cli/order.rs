@@ -52,7 +52,10 @@ struct Name {
     kind: Kind,
     /// Its id; `all` needs none. A token is named by its `jti`, or is read from standard input with `-`. A user, session or
     /// client is named `ISSUER#ID`, a credential by its key's thumbprint (`jkt`).
-    #[arg(required_unless_present_any = ["all"], default_value_if("kind", "all", "*"))]
+    #[arg(required_if_eq_any = [
+        ("kind", "agent"), ("kind", "token"), ("kind", "delegation"), ("kind", "user"), ("kind", "session"),
+        ("kind", "client"), ("kind", "credential"), ("kind", "app"),
+    ])]
     id: Option<String>,
 }
 

@@ -160,11 +160,18 @@ async fn every_row_of_the_admin_listener_refuses_everybody_but_the_operator() {
 async fn every_row_of_the_admin_listener_is_served_to_the_operator() {
     let house = House::new().await;
     house.data("GET", "/apps/web/things").send().await;
-    let attempt = house.gateway.attempts("").await[0]["attempt"].as_str().unwrap().to_owned();
+    let token = house.agent.token(&house.gateway.resource("web")).await;
+    house.data("GET", "/apps/web/things").bearer(&token).send().await;
+    let called = house.gateway.attempts("kind=call&agent=a").await.remove(0);
+    let part = |key: &str| called[key].as_str().unwrap().to_owned();
+    let (attempt, workflow) = (part("attempt"), part("workflow"));
+    let node = called["chain"][0]["node"].as_str().unwrap();
     for (route, method) in cells(ADMIN) {
         let id = match route.path {
             path if path.contains("/agents/") => "a",
             path if path.contains("/apps/") => "web",
+            path if path.contains("/delegations/") => node,
+            path if path.contains("/workflows/") => &workflow,
             _ => &attempt,
         };
         let path = example(route, id);

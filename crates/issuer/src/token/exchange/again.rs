@@ -1,6 +1,6 @@
 use vestibule_inbound::{Caller, Expired};
 
-use super::super::{Asked, TokenResponse, mint::Granted, narrow};
+use super::super::{Asked, TokenResponse, asker::not_of_token, mint::Granted, narrow};
 use crate::{Issuer, OAuthError, Reason, resources::Resources};
 
 impl Issuer {
@@ -13,7 +13,7 @@ impl Issuer {
             None => {
                 let asker = self.asker(asked).await?;
                 if asker.agent.id != *caller.agent() {
-                    return Err(OAuthError::from(Reason::ClientNotOfToken).of(&asker.agent.id));
+                    return Err(not_of_token().of(&asker.agent.id));
                 }
                 // A token bound to a key that its node does not name would outlive the revocation of that key.
                 if asker.bound.is_some() {

@@ -22,7 +22,7 @@ async fn policy_answers(folder: &Folder) -> Vec<String> {
             .await
     };
     let check = folder.cli(&["policy", "check"]).await;
-    check.tells(&["ok  7 policies"]);
+    check.tells(&["ok  13 policies"]);
     let test = folder.cli(&["policy", "test"]).await;
     test.tells(&["13 passed, 0 failed"]);
     let permitted = explain("sandbox__create_repo", r#"{"name":"mine"}"#).await;
