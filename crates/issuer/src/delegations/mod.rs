@@ -137,13 +137,13 @@ impl Delegations {
             if nodes.len() >= nodes_max {
                 return Ok(Some(Subtree { nodes, is_complete: false }));
             }
-            // INVARIANT: what waits and what is taken together stay below the bound and a page, however wide it is.
-            let mut below = Nodes { items: Vec::new(), next: None };
-            loop {
+            let mut below = Nodes::default();
+            // INVARIANT: what is held stays below the bound and a page, however wide the tree is.
+            while nodes.len() + waiting.len() + below.items.len() < nodes_max {
                 let page = self.children(&one.delegation.id, below.next.as_ref(), PAGE).await?;
                 below.items.extend(page.items);
                 below.next = page.next;
-                if below.next.is_none() || nodes.len() + waiting.len() + below.items.len() > nodes_max {
+                if below.next.is_none() {
                     break;
                 }
             }

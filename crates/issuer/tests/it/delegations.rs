@@ -53,8 +53,10 @@ async fn a_node_is_found_with_what_was_made_below_it() {
     assert_eq!(sorted(order.clone()), sorted(vec![node(&root), node(&left), node(&right), node(&below)]));
     let place = |id: &NodeId| order.iter().position(|one| one == id);
     assert!(place(&node(&left)) < place(&node(&below)));
-    let some = tree.subtree(&node(&root), 2).await.unwrap().unwrap();
-    assert_eq!((some.nodes.len(), some.is_complete), (2, false));
+    for (bound, found, is_complete) in [(1, 1, false), (2, 2, false), (3, 3, false), (4, 4, true)] {
+        let some = tree.subtree(&node(&root), bound).await.unwrap().unwrap();
+        assert_eq!((some.nodes.len(), some.is_complete), (found, is_complete), "{bound}");
+    }
     // What has ended is not there any more.
     world.clock.advance(std::time::Duration::from_secs(60));
     assert_eq!(tree.get(&node(&below)).await.unwrap(), None);

@@ -24,7 +24,7 @@ async fn policy_answers(folder: &Folder) -> Vec<String> {
     let check = folder.cli(&["policy", "check"]).await;
     check.tells(&["ok  13 policies"]);
     let test = folder.cli(&["policy", "test"]).await;
-    test.tells(&["13 passed, 0 failed"]);
+    test.tells(&["30 passed, 0 failed"]);
     let permitted = explain("sandbox__create_repo", r#"{"name":"mine"}"#).await;
     permitted.tells(&["permit  sandbox__create_repo", "decided by permit sandbox.create (sandbox.cedar:"]);
     let arguments = explain("sandbox__create_repo", r#"{"name":"production"}"#).await;
