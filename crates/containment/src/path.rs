@@ -40,7 +40,7 @@ pub(crate) struct Known {
 impl Path<'_> {
     /// Its names in the order in which they are checked: token, nodes, agents, keys, user, session, client,
     /// application, everything.
-    pub(crate) fn names(&self) -> Box<[Known]> {
+    pub(crate) fn names(&self) -> Vec<Known> {
         let mut names = Vec::with_capacity(8 + 4 * self.agents.len());
         // Whatever has no node of its own is as old as the root: what was there before the cutoff is dead, however new
         // its token is.
@@ -72,7 +72,7 @@ impl Path<'_> {
             names.push(Known::new(DenyKey::App(app.clone()), root, false));
         }
         names.push(Known::new(DenyKey::All, root, false));
-        names.into_boxed_slice()
+        names
     }
 }
 

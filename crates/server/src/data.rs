@@ -41,7 +41,9 @@ async fn beside(gw: Arc<Gateway>, request: Request<Incoming>, peer: Peer) -> Res
     }
     let path = request.uri().path();
     let document = match (request.method(), path) {
-        (&Method::POST, "/oauth/token") => return token_endpoint::handle(gw, request, &peer, Door::Token).await,
+        (&Method::POST, "/oauth/token") => {
+            return token_endpoint::handle(gw, request, &peer, Door::Token).await;
+        }
         (&Method::POST, "/oauth/introspect") => {
             return token_endpoint::handle(gw, request, &peer, Door::Introspection).await;
         }

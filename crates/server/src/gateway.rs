@@ -9,22 +9,18 @@ use std::{
 use secrecy::SecretString;
 use tokio_util::task::TaskTracker;
 use vestibule_containment::Containment;
-use vestibule_egress::{Addresses, Client, EgressLimits, Trust};
 use vestibule_evidence::{Evidence, EvidenceConfig, LogKey, Mode};
-use vestibule_inbound::{
-    Authenticator, Caller, HopTokens,
-    dpop::Proofs,
-    users::{IssuerClients, UserIssuers},
-};
+use vestibule_inbound::{Authenticator, HopTokens, dpop::Proofs, users::UserIssuers};
 use vestibule_issuer::{Backing, Issuer, IssuerConfig, Judges, Keys, Registry};
 use vestibule_mcp::SessionSeal;
-use vestibule_model::{AgentId, AttemptId, Clock, Entropy, Fault};
-use vestibule_outbound::{CallTokenSource, Outbound, Secrets, UpstreamConfig};
+use vestibule_model::{Clock, Entropy};
+use vestibule_outbound::{Outbound, Secrets};
 use vestibule_policy::Lock;
 use vestibule_store::{Follower, SqliteStore, Store};
 
 use crate::{
     apps::Apps,
+    clients,
     config::{EvidenceMode, Settings},
     metrics::Metrics,
     names::Names,
@@ -58,7 +54,7 @@ pub enum StartError {
     },
 }
 
-fn broken<E: std::fmt::Display>(what: &'static str) -> impl FnOnce(E) -> StartError {
+pub(crate) fn broken<E: std::fmt::Display>(what: &'static str) -> impl FnOnce(E) -> StartError {
     move |error| StartError::Broken { what, cause: error.to_string() }
 }
 
@@ -109,25 +105,9 @@ impl Gateway {
         let secrets = Secrets::new(env);
         let admin_token = secret_file::admin_token(&settings, &secrets, &*entropy)?;
 
-        private_folder(&settings.state_folder)?;
-        let store = SqliteStore::open(&settings.state_folder, Arc::clone(&clock))
-            .map_err(broken("open the state"))?;
-        let store: Arc<dyn Store> = Arc::new(store);
         let evidence = open_evidence(&settings, &clock, &entropy)?;
-        let containment = Containment::new(Arc::clone(&store), Arc::clone(&clock));
-        let registry = Registry::new(Arc::clone(&store), Arc::clone(&clock), Arc::clone(&entropy));
-        let keys = Keys::open(Arc::clone(&store), Arc::clone(&clock), settings.token_ttl)
-            .await
-            .map_err(broken("open the signing keys"))?;
-        let follower = Follower::start(
-            Arc::clone(&store),
-            Arc::clone(&clock),
-            POLL,
-            vec![containment.clone(), registry.clone(), keys.clone()],
-        )
-        .await
-        .map_err(broken("load the state"))?;
-        containment.attach(&follower, settings.lease);
+        let State { store, follower, containment, registry, keys } =
+            State::load(&settings, &clock, &entropy).await?;
 
         let apps = Apps::new(&settings, names.public_url());
         apps.recall(&*store).await.map_err(broken("load the operations of applications"))?;
@@ -142,17 +122,9 @@ impl Gateway {
         let lock = Arc::new(Lock::new(None, registry.directory()));
         let followed = Arc::clone(&lock);
         registry.on_change(move |directory| followed.replace_directory(directory));
-        let users = Arc::new(user_issuers(&settings, names.public_url(), &clock)?);
-        let resources = apps.iter().map(|app| (app.id().clone(), app.resource().to_owned())).collect();
+        let users = Arc::new(clients::user_issuers(&settings, names.public_url(), &clock)?);
         let issuer = Issuer::new(
-            IssuerConfig {
-                token_ttl: settings.token_ttl,
-                node_ttl: settings.delegation_ttl,
-                max_depth: settings.max_depth,
-                max_children: settings.max_children,
-                scope_claims: settings.scope_claims.clone(),
-                ..IssuerConfig::new(names.public_url(), resources)
-            },
+            issuer_config(&settings, names.public_url(), &apps),
             Backing { store: Arc::clone(&store), clock: Arc::clone(&clock), entropy: Arc::clone(&entropy) },
             Arc::clone(&registry),
             Arc::clone(&keys),
@@ -165,7 +137,7 @@ impl Gateway {
         )
         .map_err(|error| StartError::Configuration(error.to_string()))?;
         let issuer = Arc::new(issuer);
-        let outbound = outbound(&settings, secrets, &clock, Arc::new(Called(Arc::clone(&issuer))))?;
+        let outbound = clients::outbound(&settings, secrets, &clock, &issuer)?;
         let sessions = SessionSeal::new(&secret_file::session_key(&settings.state_folder, &*entropy)?);
         Ok(Self {
             lock,
@@ -199,6 +171,55 @@ impl Gateway {
     }
 }
 
+/// What survives, and what follows it.
+struct State {
+    store: Arc<dyn Store>,
+    follower: Arc<Follower>,
+    containment: Arc<Containment>,
+    registry: Arc<Registry>,
+    keys: Arc<Keys>,
+}
+
+impl State {
+    async fn load(
+        settings: &Settings,
+        clock: &Arc<dyn Clock>,
+        entropy: &Arc<dyn Entropy>,
+    ) -> Result<Self, StartError> {
+        private_folder(&settings.state_folder)?;
+        let store =
+            SqliteStore::open(&settings.state_folder, Arc::clone(clock)).map_err(broken("open the state"))?;
+        let store: Arc<dyn Store> = Arc::new(store);
+        let containment = Containment::new(Arc::clone(&store), Arc::clone(clock));
+        let registry = Registry::new(Arc::clone(&store), Arc::clone(clock), Arc::clone(entropy));
+        let keys = Keys::open(Arc::clone(&store), Arc::clone(clock), settings.token_ttl)
+            .await
+            .map_err(broken("open the signing keys"))?;
+        let follower = Follower::start(
+            Arc::clone(&store),
+            Arc::clone(clock),
+            POLL,
+            vec![containment.clone(), registry.clone(), keys.clone()],
+        )
+        .await
+        .map_err(broken("load the state"))?;
+        containment.attach(&follower, settings.lease);
+        Ok(Self { store, follower, containment, registry, keys })
+    }
+}
+
+fn issuer_config(settings: &Settings, issuer: &str, apps: &Apps) -> IssuerConfig {
+    let resources = apps.iter().map(|app| (app.id().clone(), app.resource().to_owned())).collect();
+    IssuerConfig {
+        token_ttl: settings.token_ttl,
+        node_ttl: settings.delegation_ttl,
+        max_depth: settings.max_depth,
+        max_children: settings.max_children,
+        scope_claims: settings.scope_claims.clone(),
+        ..IssuerConfig::new(issuer, resources)
+    }
+}
+
 fn open_evidence(
     settings: &Settings,
     clock: &Arc<dyn Clock>,
@@ -218,66 +239,6 @@ fn open_evidence(
         queue_max: RECORD_QUEUE,
     };
     Evidence::open(config, key, Arc::clone(clock), Arc::clone(entropy)).map_err(broken("open the record"))
-}
-
-/// What a called agent gets is signed by the issuer.
-#[derive(Debug)]
-struct Called(Arc<Issuer>);
-
-impl CallTokenSource for Called {
-    fn call_token(
-        &self,
-        caller: &Caller,
-        agent: &AgentId,
-        call: AttemptId,
-        life: Duration,
-    ) -> Result<SecretString, Fault> {
-        self.0.call_token(caller, agent, call, life)
-    }
-}
-
-/// Nothing is fetched yet: a user issuer that is down does not keep the gateway from starting.
-fn user_issuers(
-    settings: &Settings,
-    own_issuer: &str,
-    clock: &Arc<dyn Clock>,
-) -> Result<UserIssuers, StartError> {
-    let limits = EgressLimits {
-        connect_timeout: Duration::from_secs(5),
-        head_timeout: Duration::from_secs(10),
-        idle_timeout: Duration::from_secs(30),
-        idle_per_host: 2,
-    };
-    let client = |addresses| Client::new(addresses, limits.clone(), Trust::default());
-    let clients = IssuerClients {
-        operator: client(Addresses::Operator).map_err(broken("open the HTTP client"))?,
-        stranger: client(Addresses::Stranger).map_err(broken("open the HTTP client"))?,
-    };
-    UserIssuers::new(settings.user_issuers.clone(), &clients, own_issuer, Arc::clone(clock))
-        .map_err(|error| StartError::Configuration(error.to_string()))
-}
-
-fn outbound(
-    settings: &Settings,
-    secrets: Secrets,
-    clock: &Arc<dyn Clock>,
-    call_tokens: Arc<dyn CallTokenSource>,
-) -> Result<Outbound, StartError> {
-    let limits = EgressLimits {
-        connect_timeout: Duration::from_secs(10),
-        head_timeout: Duration::from_secs(settings.limits.upstream_head_seconds),
-        idle_timeout: Duration::from_secs(60),
-        idle_per_host: 256,
-    };
-    let client =
-        Client::new(Addresses::Operator, limits, Trust::default()).map_err(broken("open the HTTP client"))?;
-    let upstreams = settings
-        .apps
-        .iter()
-        .map(|app| UpstreamConfig { app: app.id.clone(), url: app.url.clone(), strategy: app.access.clone() })
-        .collect();
-    Outbound::new(upstreams, client, secrets, Arc::clone(clock), call_tokens)
-        .map_err(|error| StartError::Configuration(error.to_string()))
 }
 
 /// A folder that only its owner may read.

@@ -8,6 +8,7 @@ mod apps;
 mod arrival;
 mod body;
 pub mod cli;
+mod clients;
 pub mod config;
 mod data;
 mod edge;

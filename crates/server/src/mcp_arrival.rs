@@ -5,8 +5,8 @@ use http::{HeaderMap, HeaderValue, Method as HttpMethod, header};
 use vestibule_egress::full;
 use vestibule_inbound::Caller;
 use vestibule_mcp::{
-    Asked, Demand as Wanted, Era, Frame, cancellation, era::check_version, forwardable_request, headers as mcp_headers,
-    session::Owner,
+    Asked, Demand as Wanted, Era, Frame, cancellation, era::check_version, forwardable_request,
+    headers as mcp_headers, session::Owner,
 };
 use vestibule_model::{Denial, Method, OperationId, Refusal, Stop};
 

@@ -45,7 +45,7 @@ pub(crate) struct Desk {
 #[derive(Debug)]
 pub(crate) enum Question {
     Check(Check),
-    Explain(Explain),
+    Explain(Box<Explain>),
     Test(Test),
     Applicable(Applicable),
 }
@@ -135,11 +135,12 @@ impl Desk {
     pub(crate) fn answer(&self, question: Question) -> Result<Value, String> {
         match question {
             Question::Check(check) => Ok(self.check(check.files)),
-            Question::Explain(explain) => self.explain(explain),
+            Question::Explain(explain) => self.explain(*explain),
             Question::Test(test) => self.test(test.files),
             Question::Applicable(applicable) => {
                 let lock = self.lock(None)?;
-                let applicable = lock.applicable(&applicable.agent, applicable.user.as_ref(), &applicable.user_groups);
+                let applicable =
+                    lock.applicable(&applicable.agent, applicable.user.as_ref(), &applicable.user_groups);
                 Ok(json!(applicable.map_err(|error| error.to_string())?))
             }
         }

@@ -217,15 +217,7 @@ struct Guarded {
 
 impl Guarded {
     fn new(source: Source, ends: Ends) -> Self {
-        Self {
-            source,
-            limit: Duration::MAX,
-            waiting: None,
-            ends,
-            closing: None,
-            last: None,
-            _with: None,
-        }
+        Self { source, limit: Duration::MAX, waiting: None, ends, closing: None, last: None, _with: None }
     }
 
     fn until(mut self, limit: Duration) -> Self {

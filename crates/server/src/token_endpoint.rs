@@ -65,7 +65,9 @@ pub(crate) async fn handle(
             let asked = TokenRequest { headers: &parts.headers, form, attempt: id, ip };
             door.ask(&gw, &mut entry, &asked).await
         }
-        Err(stop) => Said { response: unreadable(entry.record(), stop), outcome: Outcome::Refused, nonce: None },
+        Err(stop) => {
+            Said { response: unreadable(entry.record(), stop), outcome: Outcome::Refused, nonce: None }
+        }
     };
     let took = notes::micros(gw.clock.monotonic().since(started));
     entry.record().durations.inbound_us = took;

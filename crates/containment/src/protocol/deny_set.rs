@@ -27,6 +27,8 @@ pub(super) struct DenySet {
 #[derive(Debug, Clone, Default)]
 struct Slot {
     hash: u64,
+    /// The sooner end of the two. Here, so that a sweep looks at nothing else.
+    ends_at: Option<Timestamp>,
     revoked: Option<Arc<InForce>>,
     suspended: Option<Arc<InForce>>,
 }
@@ -116,38 +118,47 @@ impl DenySet {
                 part.insert_unique(hash, slot, |slot| slot.hash).into_mut()
             }
         };
-        if slot.of_mut(state).replace(held).is_none()
-            && let Some(count) = self.kinds.get_mut(kind as usize)
-        {
+        let is_new = slot.of_mut(state).replace(held).is_none();
+        slot.ends_at = slot.end();
+        if is_new && let Some(count) = self.kinds.get_mut(kind as usize) {
             *count += 1;
         }
     }
 
     pub(super) fn remove(&mut self, state: State, key: &DenyKey) {
-        self.retain(place(path::hash(key)), |held| held.entry.state != state || held.entry.key != *key);
+        let hash = path::hash(key);
+        self.drop_from(place(hash), |slot| slot.is_of(hash, key), |held| held.entry.state == state);
     }
 
     /// Drops what has expired in the parts of these names. All of it goes in time, for every name that comes sweeps its
     /// own part.
     pub(super) fn sweep<'a>(&mut self, keys: impl Iterator<Item = &'a DenyKey>, now: Timestamp) {
         let places: BTreeSet<_> = keys.map(|key| place(path::hash(key))).collect();
-        places.into_iter().for_each(|place| self.retain(place, |held| !held.entry.has_expired(now)));
+        let ends = |slot: &Slot| slot.ends_at.is_some_and(|end| end <= now);
+        places.into_iter().for_each(|place| self.drop_from(place, ends, |held| held.entry.has_expired(now)));
     }
 
-    fn retain(&mut self, place: usize, is_kept: impl Fn(&InForce) -> bool) {
+    fn drop_from(
+        &mut self,
+        place: usize,
+        is_touched: impl Fn(&Slot) -> bool,
+        is_gone: impl Fn(&InForce) -> bool,
+    ) {
         let Some(part) = self.parts.get_mut(place) else { return };
-        let mut held = part.iter().flat_map(|slot| slot.revoked.iter().chain(&slot.suspended));
-        if held.all(|held| is_kept(held)) {
+        if !part.iter().any(&is_touched) {
             return;
         }
         let kinds = &mut self.kinds;
         Arc::make_mut(part).retain(|slot| {
-            for part in [&mut slot.revoked, &mut slot.suspended] {
-                if let Some(gone) = part.take_if(|held| !is_kept(held))
-                    && let Some(count) = kinds.get_mut(gone.entry.key.kind() as usize)
-                {
-                    *count -= 1;
+            if is_touched(slot) {
+                for held in [&mut slot.revoked, &mut slot.suspended] {
+                    if let Some(gone) = held.take_if(|held| is_gone(held))
+                        && let Some(count) = kinds.get_mut(gone.entry.key.kind() as usize)
+                    {
+                        *count -= 1;
+                    }
                 }
+                slot.ends_at = slot.end();
             }
             slot.revoked.is_some() || slot.suspended.is_some()
         });
@@ -175,6 +186,11 @@ impl Slot {
         // The hash lies here and the key elsewhere, and seldom is another key's hash the same.
         self.hash == hash
             && self.revoked.as_ref().or(self.suspended.as_ref()).is_some_and(|held| held.entry.key == *key)
+    }
+
+    fn end(&self) -> Option<Timestamp> {
+        let both = self.revoked.iter().chain(&self.suspended);
+        both.filter_map(|held| held.entry.expires_at).min()
     }
 
     fn of(&self, state: State) -> Option<&Arc<InForce>> {

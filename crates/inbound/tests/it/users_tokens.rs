@@ -494,6 +494,9 @@ async fn a_user_whose_groups_were_left_out_is_not_one_without_groups() {
         assert_eq!(error, UserTokenError::GroupsLeftOut);
     }
     realm.id(&with(&realm.id_claims(), "_claim_names", json!({"address": "src1"}))).await.unwrap();
+    realm.id(&with(&realm.id_claims(), "hasgroups", json!(false))).await.unwrap();
+    let roles = Realm::with(|config| config.groups_claim = Some("roles".to_owned())).await;
+    roles.id(&with(&roles.id_claims(), "hasgroups", json!(true))).await.unwrap();
 }
 
 #[tokio::test]

@@ -45,7 +45,7 @@ macro_rules! questions {
 
 questions! {
     check => Check(policy_desk::Check);
-    explain => Explain(policy_desk::Explain);
+    explain => Explain(Box<policy_desk::Explain>);
     test => Test(policy_desk::Test);
     applicable => Applicable(policy_desk::Applicable);
 }

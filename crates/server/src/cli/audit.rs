@@ -9,8 +9,9 @@ use vestibule_model::AttemptId;
 use super::{
     Failure, Outcome, Target,
     admin_client::{AdminClient, encoded},
-    attempt, trace,
+    attempt,
     output::{Out, moment, text},
+    trace,
 };
 
 /// Read, search and verify the record.

@@ -121,7 +121,8 @@ impl Forest {
         lines.push(format!("{first}{}", line(node)));
         let children = self.children.get(id).map_or(&[][..], Vec::as_slice);
         for (index, child) in children.iter().enumerate() {
-            let (branch, below) = if index + 1 == children.len() { ("└─ ", "   ") } else { ("├─ ", "│  ") };
+            let (branch, below) =
+                if index + 1 == children.len() { ("└─ ", "   ") } else { ("├─ ", "│  ") };
             self.draw(child, &format!("{rest}{branch}"), &format!("{rest}{below}"), lines);
         }
     }

@@ -63,8 +63,8 @@ enum Command {
     /// Look at applications and test the way to them.
     #[command(subcommand)]
     App(app::App),
-    Revoke(order::Revoke),
-    Suspend(order::Suspend),
+    Revoke(Box<order::Revoke>),
+    Suspend(Box<order::Suspend>),
     Resume(order::Resume),
     #[command(subcommand)]
     Delegation(delegation::Delegation),

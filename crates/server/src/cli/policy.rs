@@ -105,7 +105,7 @@ async fn ask(target: &Target, question: &str, body: &Value) -> Result<Value, Fai
     let question = match question {
         "check" => Question::Check(serde_json::from_value(body).map_err(parse)?),
         "test" => Question::Test(serde_json::from_value(body).map_err(parse)?),
-        "explain" => Question::Explain(serde_json::from_value(body).map_err(parse)?),
+        "explain" => Question::Explain(Box::new(serde_json::from_value(body).map_err(parse)?)),
         _ => Question::Applicable(serde_json::from_value(body).map_err(parse)?),
     };
     desk.answer(question).map_err(Failure::Usage)

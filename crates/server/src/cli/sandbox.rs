@@ -110,7 +110,9 @@ impl UserToken {
         let token = UserIssuer::new(issuer, key)
             .id_token(&self.user, &self.agent, SystemClock::default().now(), &OsEntropy)
             .map_err(Failure::broken)?
-            .ok_or_else(|| Failure::Usage(format!("no user `{}` at the sandbox: alice and bob are", self.user)))?;
+            .ok_or_else(|| {
+                Failure::Usage(format!("no user `{}` at the sandbox: alice and bob are", self.user))
+            })?;
         out.result(&json!({ "user": self.user, "agent": self.agent, "id_token": token }), || token.clone());
         Ok(())
     }
@@ -139,7 +141,8 @@ impl Proof {
         };
         put("nonce", self.nonce);
         put("ath", self.token.as_deref().map(token).transpose()?.map(|token| hash(&token)));
-        let proof = key.sign(json!({ "typ": "dpop+jwt", "jwk": key.jwk() }), &claims).map_err(Failure::broken)?;
+        let proof =
+            key.sign(json!({ "typ": "dpop+jwt", "jwk": key.jwk() }), &claims).map_err(Failure::broken)?;
         out.result(&json!({ "proof": proof }), || proof.clone());
         Ok(())
     }

@@ -57,7 +57,8 @@ impl UserIssuerConfig {
     pub(super) fn check(self, name: &str) -> Result<Checked, ConfigError> {
         let key = format!("user_issuers.{name}");
         let agent = |(id, values): (String, BTreeSet<String>)| {
-            let id = AgentId::new(&id).map_err(|error| ConfigError::value(format!("{key}.agents"), error.to_string()));
+            let id = AgentId::new(&id)
+                .map_err(|error| ConfigError::value(format!("{key}.agents"), error.to_string()));
             id.map(|id| (id, values))
         };
         Ok(Checked {

@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 
-use ::http::{StatusCode, header};
+use ::http::{HeaderMap, StatusCode, header};
 use axum::{
     Json,
     body::Body,
@@ -20,6 +20,7 @@ use super::{
     Sandbox, progress,
     progress::{Seconds, Step},
     repositories::{Name, Repository, RepositoryError},
+    single_header,
 };
 
 /// The API as the gateway's configuration has it: the key `operations` of an application of kind `http`.
@@ -63,16 +64,29 @@ pub(super) struct ProgressQuery {
     seconds: Seconds,
 }
 
-/// One line of JSON a second.
+/// One line of JSON a second; or, to a client that takes nothing but `application/json`, one answer at the end.
 pub(super) async fn progress(
     State(sandbox): State<Sandbox>,
+    headers: HeaderMap,
     query: Result<Query<ProgressQuery>, QueryRejection>,
 ) -> Result<Response, Problem> {
     let Query(ProgressQuery { seconds }) = query?;
-    let call = sandbox.journal.call("stream_progress");
+    let call = sandbox.journal.call_for("stream_progress", seconds);
     let steps = progress::run(seconds, call, sandbox.closing.child_token());
+    if takes_json_alone(&headers) {
+        return if progress::is_finished(steps).await {
+            Ok(Json(json!({ "seconds": seconds.get() })).into_response())
+        } else {
+            Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the sandbox is stopping"))
+        };
+    }
     let lines = steps.filter_map(move |step| future::ready(line(step, seconds))).map(Ok::<_, Infallible>);
     Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(lines)).into_response())
+}
+
+fn takes_json_alone(headers: &HeaderMap) -> bool {
+    single_header(headers, header::ACCEPT.as_str())
+        .is_some_and(|accepted| accepted.trim().eq_ignore_ascii_case("application/json"))
 }
 
 fn line(step: Step, total: Seconds) -> Option<String> {

@@ -1,4 +1,5 @@
-//! What reached the sandbox: the proof, in a test or the tour, that a refused call never came this far.
+//! What reached the sandbox, and what became of it: the proof, in a test or the tour, that a refused call never came this
+//! far and that a call which was cut did not go on here. Whoever has the sandbox's credential reads it at `/journal`.
 
 use std::{
     collections::VecDeque,
@@ -6,22 +7,32 @@ use std::{
 };
 
 use ::http::Method;
+use axum::{Json, extract::State};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::{Sandbox, progress::Seconds};
 
 /// How many calls are remembered; older ones are forgotten.
-pub const SEEN_MAX: usize = 64;
+pub const SEEN_MAX: usize = 256;
 const PATH_MAX_CHARS: usize = 128;
 
 /// A call of an operation, or a request that did not present the credential. Who called is not known here.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Seen {
+    /// Counts what was seen, from 1 on.
+    pub number: u64,
     /// The operation, such as `list_repos`; of a refused request its method and path, such as `POST /mcp`.
     pub operation: String,
+    /// Of `stream_progress`: how long it was to take, in seconds. By it a caller finds its own call again.
+    pub seconds: Option<u32>,
     /// What became of it.
     pub outcome: Outcome,
 }
 
 /// What became of a call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Outcome {
     /// The credential was missing or wrong: 401.
     Refused,
@@ -29,8 +40,14 @@ pub enum Outcome {
     Running,
     /// It was answered to the end, be it with an error of the operation.
     Answered,
-    /// It ended early: the client left or cancelled, its session ended, or the sandbox stopped.
+    /// It ended early: it was called off, its session ended, or the sandbox stopped; in other than the legacy era of MCP
+    /// also because the client left.
     Cancelled,
+}
+
+/// `GET /journal`: what was seen, oldest first.
+pub(super) async fn show(State(sandbox): State<Sandbox>) -> Json<Value> {
+    Json(json!({ "seen": sandbox.seen() }))
 }
 
 #[derive(Debug, Clone, Default)]
@@ -40,7 +57,7 @@ pub(super) struct Journal(Arc<Mutex<Pages>>);
 struct Pages {
     requests: u64,
     written: u64,
-    recent: VecDeque<(u64, Seen)>,
+    recent: VecDeque<Seen>,
 }
 
 impl Journal {
@@ -51,17 +68,26 @@ impl Journal {
 
     pub(super) fn refused(&self, method: &Method, path: &str) {
         let path: String = path.chars().take(PATH_MAX_CHARS).collect();
-        self.pages().write(format!("{method} {path}"), Outcome::Refused);
+        self.pages().write(format!("{method} {path}"), None, Outcome::Refused);
     }
 
     /// Remembers a call as running.
     pub(super) fn call(&self, operation: &str) -> Call {
-        let number = self.pages().write(operation.to_owned(), Outcome::Running);
+        self.running(operation, None)
+    }
+
+    /// The same of a call that takes its time.
+    pub(super) fn call_for(&self, operation: &str, seconds: Seconds) -> Call {
+        self.running(operation, Some(seconds.get()))
+    }
+
+    fn running(&self, operation: &str, seconds: Option<u32>) -> Call {
+        let number = self.pages().write(operation.to_owned(), seconds, Outcome::Running);
         Call { journal: self.clone(), number, outcome: Outcome::Cancelled }
     }
 
     pub(super) fn seen(&self) -> Vec<Seen> {
-        self.pages().recent.iter().map(|(_, seen)| seen.clone()).collect()
+        self.pages().recent.iter().cloned().collect()
     }
 
     pub(super) fn requests(&self) -> u64 {
@@ -74,9 +100,9 @@ impl Journal {
 }
 
 impl Pages {
-    fn write(&mut self, operation: String, outcome: Outcome) -> u64 {
+    fn write(&mut self, operation: String, seconds: Option<u32>, outcome: Outcome) -> u64 {
         self.written += 1;
-        self.recent.push_back((self.written, Seen { operation, outcome }));
+        self.recent.push_back(Seen { number: self.written, operation, seconds, outcome });
         if self.recent.len() > SEEN_MAX {
             self.recent.pop_front();
         }
@@ -101,7 +127,7 @@ impl Call {
 impl Drop for Call {
     fn drop(&mut self) {
         let mut pages = self.journal.pages();
-        if let Some((_, seen)) = pages.recent.iter_mut().find(|(number, _)| *number == self.number) {
+        if let Some(seen) = pages.recent.iter_mut().find(|seen| seen.number == self.number) {
             seen.outcome = self.outcome;
         }
     }

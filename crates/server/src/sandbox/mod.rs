@@ -69,13 +69,14 @@ impl Sandbox {
         }
     }
 
-    /// Both doors. No path answers without the credential, unknown ones included.
+    /// Both doors, and the journal. No path answers without the credential, unknown ones included.
     pub fn router(&self) -> Router {
         Router::new()
             .route("/mcp", post(mcp::post).get(mcp::get).delete(mcp::delete))
             .route("/repos", get(http::list).post(http::create))
             .route("/repos/{name}", delete(http::delete))
             .route("/progress", get(http::progress))
+            .route("/journal", get(journal::show))
             .fallback(http::unknown_path)
             .method_not_allowed_fallback(http::wrong_method)
             .layer(DefaultBodyLimit::max(BODY_MAX_BYTES))

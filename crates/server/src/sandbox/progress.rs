@@ -1,10 +1,15 @@
-//! The operation that takes its time: one step a second, for both doors.
+//! The operation that takes its time: one step a second, for both doors. To whom wants to hear of them the steps are
+//! told as they come; whom the answer alone interests gets one plain answer at the end.
 
-use std::time::Duration;
+use std::{future::ready, pin::pin, time::Duration};
 
-use futures_util::{Stream, stream};
+use futures_util::{Stream, StreamExt, stream};
 use serde::Deserialize;
-use tokio::time::{Instant, Interval, interval_at};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, Interval, interval_at},
+};
+use tokio_stream::wrappers::UnboundedReceiverStream;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::journal::Call;
@@ -65,6 +70,25 @@ pub(super) fn run(
     let over = stop.clone().drop_guard();
     let run = Run { seconds, passed: 0, clock, call: Some(call), stop, _over: over };
     stream::unfold(run, async |mut run| Some((run.step().await?, run)))
+}
+
+/// The same run, which nobody ends by not listening any more.
+pub(super) fn unheard(steps: impl Stream<Item = Step> + Send + 'static) -> impl Stream<Item = Step> + Send {
+    // Unbounded, but a run has no more steps than [`Seconds::MAX`] and its end.
+    let (told, heard) = mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        let mut steps = pin!(steps);
+        while let Some(step) = steps.next().await {
+            // Whether anybody hears it does not matter.
+            let _ = told.send(step);
+        }
+    });
+    UnboundedReceiverStream::new(heard)
+}
+
+/// Waits for the end; false when the run is stopped before.
+pub(super) async fn is_finished(steps: impl Stream<Item = Step>) -> bool {
+    pin!(steps.filter(|step| ready(*step == Step::End))).next().await.is_some()
 }
 
 impl Run {

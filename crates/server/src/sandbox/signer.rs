@@ -41,17 +41,20 @@ impl Signer {
     /// # Errors
     /// [`SignerError`].
     pub fn load_or_create(path: &Path) -> Result<Self, SignerError> {
-        let fresh = || -> Result<Vec<u8>, SignerError> {
-            let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING)
-                .map_err(|_| SignerError::Unusable)?;
-            let document = pair.to_pkcs8v1().map_err(|_| SignerError::Unusable)?;
-            Ok(document.as_ref().to_vec())
-        };
         if !path.exists() {
-            let made = fresh()?;
-            secret_file::create(path, || made)?;
+            let pair = generate()?;
+            let document = pair.to_pkcs8v1().map_err(|_| SignerError::Unusable)?;
+            secret_file::create(path, || document.as_ref().to_vec())?;
         }
         Self::load(path)
+    }
+
+    /// A new key, which is in no file.
+    ///
+    /// # Errors
+    /// [`SignerError::Unusable`].
+    pub fn fresh() -> Result<Self, SignerError> {
+        Self::of(generate()?)
     }
 
     /// The key in this file.
@@ -61,6 +64,10 @@ impl Signer {
     pub fn load(path: &Path) -> Result<Self, SignerError> {
         let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &std::fs::read(path)?)
             .map_err(|_| SignerError::NoKey)?;
+        Self::of(pair)
+    }
+
+    fn of(pair: EcdsaKeyPair) -> Result<Self, SignerError> {
         // SEC 1 §2.3.3: an uncompressed point is 0x04, then x and y.
         let point = pair.public_key().as_ref().strip_prefix(&[4]).and_then(|xy| xy.split_at_checked(32));
         let (x, y) = point.ok_or(SignerError::NoKey)?;
@@ -101,4 +108,8 @@ impl Signer {
             self.pair.sign(&SystemRandom::new(), input.as_bytes()).map_err(|_| SignerError::Unusable)?;
         Ok(format!("{input}.{}", URL_SAFE_NO_PAD.encode(signature)))
     }
+}
+
+fn generate() -> Result<EcdsaKeyPair, SignerError> {
+    EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).map_err(|_| SignerError::Unusable)
 }

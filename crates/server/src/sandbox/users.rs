@@ -51,13 +51,41 @@ impl UserIssuer {
         now: Timestamp,
         entropy: &dyn Entropy,
     ) -> Result<Option<String>, SignerError> {
-        let Some((name, groups)) = USERS.iter().find(|(name, _)| *name == user) else { return Ok(None) };
-        let claims = json!({
+        self.claims(user, client, now, entropy).map(|claims| self.signed(&claims)).transpose()
+    }
+
+    /// The same, of a login at `client` in which `user` let an agent act: `may_act` names it by its issuer and id (RFC
+    /// 8693 §4.4).
+    ///
+    /// # Errors
+    /// When it cannot be signed.
+    pub fn id_token_for(
+        &self,
+        user: &str,
+        client: &str,
+        may_act: (&str, &str),
+        now: Timestamp,
+        entropy: &dyn Entropy,
+    ) -> Result<Option<String>, SignerError> {
+        let Some(mut claims) = self.claims(user, client, now, entropy) else { return Ok(None) };
+        if let Some(members) = claims.as_object_mut() {
+            let (issuer, agent) = may_act;
+            members.insert("may_act".to_owned(), json!({ "iss": issuer, "sub": agent }));
+        }
+        self.signed(&claims).map(Some)
+    }
+
+    fn claims(&self, user: &str, client: &str, now: Timestamp, entropy: &dyn Entropy) -> Option<Value> {
+        let (name, groups) = USERS.iter().find(|(name, _)| *name == user)?;
+        Some(json!({
             "iss": self.identifier, "sub": name, "aud": client, "azp": client,
             "iat": now.seconds(), "auth_time": now.seconds(), "exp": now.seconds() + USER_TOKEN_SECONDS,
             "jti": Jti::random(entropy), "sid": Jti::random(entropy), "acr": "password", "groups": groups,
-        });
-        self.key.sign(json!({ "typ": "JWT", "kid": KEY_ID }), &claims).map(Some)
+        }))
+    }
+
+    fn signed(&self, claims: &Value) -> Result<String, SignerError> {
+        self.key.sign(json!({ "typ": "JWT", "kid": KEY_ID }), claims)
     }
 
     pub(super) fn router(self) -> Router {

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::{
     super::{Sandbox, http::Problem, single_header},
-    INSTRUCTIONS, PROTOCOL_VERSION_HEADER, deliver,
+    Delivery, INSTRUCTIONS, Leaving, PROTOCOL_VERSION_HEADER, deliver,
     message::{Failure, Handled, INVALID_PARAMS, INVALID_REQUEST, Id, METHOD_NOT_FOUND, Message, success},
     server_info,
     session::Session,
@@ -27,7 +27,11 @@ const SESSION_HEADER: &str = "mcp-session-id";
 const COMMENT_EVERY: Duration = Duration::from_secs(15);
 
 /// One message.
-pub(super) fn handle(sandbox: &Sandbox, headers: &HeaderMap, message: Message) -> Result<Response, Problem> {
+pub(super) async fn handle(
+    sandbox: &Sandbox,
+    headers: &HeaderMap,
+    message: Message,
+) -> Result<Response, Problem> {
     if let Message::Request { id, method, params } = &message
         && method == "initialize"
     {
@@ -36,7 +40,7 @@ pub(super) fn handle(sandbox: &Sandbox, headers: &HeaderMap, message: Message) -
     let (_, session) = find_session(sandbox, headers)?;
     match message {
         Message::Request { id, method, params } => {
-            return Ok(or_failure(&id, request(sandbox, &session, &id, &method, &params)));
+            return Ok(or_failure(&id, request(sandbox, &session, &id, &method, &params).await));
         }
         Message::Notification { method, params } => {
             if method == "notifications/cancelled"
@@ -108,7 +112,7 @@ fn find_session<'a>(sandbox: &Sandbox, headers: &'a HeaderMap) -> Result<(&'a st
     Ok((id, session))
 }
 
-fn request(sandbox: &Sandbox, session: &Session, id: &Id, method: &str, params: &Value) -> Handled {
+async fn request(sandbox: &Sandbox, session: &Session, id: &Id, method: &str, params: &Value) -> Handled {
     let result = match method {
         "ping" => json!({}),
         "tools/list" => json!({ "tools": tools::definitions() }),
@@ -118,22 +122,26 @@ fn request(sandbox: &Sandbox, session: &Session, id: &Id, method: &str, params: 
             session.set_log_level(level);
             json!({})
         }
-        "tools/call" => return call(sandbox, session, id, params),
+        "tools/call" => return call(sandbox, session, id, params).await,
         _ => return Err(Failure::new(METHOD_NOT_FOUND, "unknown method")),
     };
     Ok(Json(success(id, result)).into_response())
 }
 
-fn call(sandbox: &Sandbox, session: &Session, id: &Id, params: &Value) -> Handled {
+async fn call(sandbox: &Sandbox, session: &Session, id: &Id, params: &Value) -> Handled {
     let tool = Tool::parse(params)?;
     let stop = session.start(id).ok_or_else(|| {
         Failure::new(INVALID_REQUEST, "a request with this id is running, or too many requests are")
     })?;
-    let call = sandbox.journal.call(tool.name());
     let token = params.pointer("/_meta/progressToken").and_then(|token| Id::deserialize(token).ok());
-    let notices = Notices::new(token, Some(session.log_level()));
-    let answer = success(id, tool.run(&sandbox.repositories));
-    Ok(deliver(&tool, call, answer, notices, stop))
+    let delivery = Delivery {
+        call: tool.noted(&sandbox.journal),
+        answer: success(id, tool.run(&sandbox.repositories)),
+        notices: Notices::new(token, session.log_level()),
+        stop,
+        leaving: Leaving::SaysNothing,
+    };
+    Ok(deliver(&tool, delivery).await)
 }
 
 #[derive(Deserialize)]

@@ -15,6 +15,7 @@ use axum::{
     extract::State,
     response::{IntoResponse, Response},
 };
+use futures_util::{StreamExt, stream as streams};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use url::Url;
@@ -42,9 +43,9 @@ pub(super) async fn post(
         Err(failure) => return Ok((StatusCode::BAD_REQUEST, failure.answer(None)).into_response()),
     };
     if is_modern(&headers, message.params()) {
-        Ok(modern::handle(&sandbox, &headers, message))
+        Ok(modern::handle(&sandbox, &headers, message).await)
     } else {
-        legacy::handle(&sandbox, &headers, message)
+        legacy::handle(&sandbox, &headers, message).await
     }
 }
 
@@ -91,12 +92,44 @@ fn server_info() -> Value {
 
 const INSTRUCTIONS: &str = "A sandbox with a few repositories in memory. Nothing here is real.";
 
-/// Gives `answer` at once, or for `stream_progress` as the end of a stream.
-fn deliver(tool: &Tool, call: Call, answer: Value, notices: Notices, stop: CancellationToken) -> Response {
-    if let Tool::StreamProgress { seconds } = tool {
-        return stream::respond(progress::run(*seconds, call, stop), *seconds, notices, answer);
+/// What it means when the client of a request leaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Leaving {
+    /// 2026-07-28 cancellation: the request is called off.
+    Cancels,
+    /// 2025-11-25 transports: "Disconnection SHOULD NOT be interpreted as the client cancelling its request. To cancel, the
+    /// client SHOULD explicitly send an MCP `CancelledNotification`." So the work goes on.
+    SaysNothing,
+}
+
+/// A tool that runs, and what its client gets.
+struct Delivery {
+    call: Call,
+    answer: Value,
+    /// None for a client that asked for no word before the answer.
+    notices: Option<Notices>,
+    stop: CancellationToken,
+    leaving: Leaving,
+}
+
+/// Gives the answer at once; of `stream_progress` when its seconds are over, at the end of a stream or alone.
+async fn deliver(tool: &Tool, delivery: Delivery) -> Response {
+    let Delivery { call, answer, notices, stop, leaving } = delivery;
+    let Tool::StreamProgress { seconds } = tool else {
+        call.answered();
+        stop.cancel();
+        return Json(answer).into_response();
+    };
+    let steps = progress::run(*seconds, call, stop);
+    let steps = match leaving {
+        Leaving::Cancels => steps.boxed(),
+        Leaving::SaysNothing => progress::unheard(steps).boxed(),
+    };
+    match notices {
+        Some(notices) => stream::respond(steps, *seconds, notices, answer),
+        None if progress::is_finished(steps).await => Json(answer).into_response(),
+        // 2025-11-25 cancellation: the receiver SHOULD "not send a response for the cancelled request". HTTP wants some
+        // answer all the same, and one without a message is a stream that ends.
+        None => stream::open(streams::empty()),
     }
-    call.answered();
-    stop.cancel();
-    Json(answer).into_response()
 }

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     super::{Sandbox, single_header},
-    INSTRUCTIONS, PROTOCOL_VERSION_HEADER, deliver,
+    Delivery, INSTRUCTIONS, Leaving, PROTOCOL_VERSION_HEADER, deliver,
     message::{Failure, Handled, INVALID_PARAMS, INVALID_REQUEST, Id, METHOD_NOT_FOUND, Message, success},
     server_info,
     stream::{LogLevel, Notices},
@@ -28,9 +28,10 @@ const UNSUPPORTED_VERSION: i32 = -32022;
 const TTL_MILLISECONDS: u32 = 60_000;
 
 /// One message.
-pub(super) fn handle(sandbox: &Sandbox, headers: &HeaderMap, message: Message) -> Response {
+pub(super) async fn handle(sandbox: &Sandbox, headers: &HeaderMap, message: Message) -> Response {
     match message {
         Message::Request { id, method, params } => request(sandbox, headers, &id, &method, &params)
+            .await
             .unwrap_or_else(|failure| (failure.status(), failure.answer(Some(&id))).into_response()),
         Message::Notification { .. } => StatusCode::ACCEPTED.into_response(),
         Message::Response => {
@@ -54,7 +55,7 @@ struct Meta {
     progress_token: Option<Id>,
 }
 
-fn request(sandbox: &Sandbox, headers: &HeaderMap, id: &Id, method: &str, params: &Value) -> Handled {
+async fn request(sandbox: &Sandbox, headers: &HeaderMap, id: &Id, method: &str, params: &Value) -> Handled {
     let meta = Meta::deserialize(params.get("_meta").unwrap_or(&Value::Null))
         .map_err(|error| Failure::new(INVALID_PARAMS, format!("`_meta`: {error}")))?;
     check_headers(headers, &meta.version, method, params)?;
@@ -69,18 +70,22 @@ fn request(sandbox: &Sandbox, headers: &HeaderMap, id: &Id, method: &str, params
             "instructions": INSTRUCTIONS,
         })),
         "tools/list" => cacheable(json!({ "tools": tools::definitions() })),
-        "tools/call" => return call(sandbox, id, params, meta),
+        "tools/call" => return call(sandbox, id, params, meta).await,
         _ => return Err(Failure::new(METHOD_NOT_FOUND, "unknown method")),
     };
     Ok(Json(success(id, complete(result))).into_response())
 }
 
-fn call(sandbox: &Sandbox, id: &Id, params: &Value, meta: Meta) -> Handled {
+async fn call(sandbox: &Sandbox, id: &Id, params: &Value, meta: Meta) -> Handled {
     let tool = Tool::parse(params)?;
-    let call = sandbox.journal.call(tool.name());
-    let answer = success(id, complete(tool.run(&sandbox.repositories)));
-    let notices = Notices::new(meta.progress_token, meta.log_level);
-    Ok(deliver(&tool, call, answer, notices, sandbox.closing.child_token()))
+    let delivery = Delivery {
+        call: tool.noted(&sandbox.journal),
+        answer: success(id, complete(tool.run(&sandbox.repositories))),
+        notices: Notices::new(meta.progress_token, meta.log_level),
+        stop: sandbox.closing.child_token(),
+        leaving: Leaving::Cancels,
+    };
+    Ok(deliver(&tool, delivery).await)
 }
 
 /// Who processes the body compares it with the headers, lest an intermediary that trusts these be deceived.

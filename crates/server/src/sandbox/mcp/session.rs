@@ -82,13 +82,14 @@ impl Table {
 pub(super) struct Session {
     number: u64,
     ended: CancellationToken,
-    log_level: Mutex<LogLevel>,
+    /// None until the client has set one.
+    log_level: Mutex<Option<LogLevel>>,
     running: Mutex<HashMap<Id, CancellationToken>>,
 }
 
 impl Session {
     fn new(number: u64, ended: CancellationToken) -> Self {
-        Self { number, ended, log_level: Mutex::new(LogLevel::Info), running: Mutex::default() }
+        Self { number, ended, log_level: Mutex::default(), running: Mutex::default() }
     }
 
     /// Cancelled when the session has ended.
@@ -96,12 +97,12 @@ impl Session {
         &self.ended
     }
 
-    pub(super) fn log_level(&self) -> LogLevel {
+    pub(super) fn log_level(&self) -> Option<LogLevel> {
         *self.log_level.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn set_log_level(&self, level: LogLevel) {
-        *self.log_level.lock().unwrap_or_else(PoisonError::into_inner) = level;
+        *self.log_level.lock().unwrap_or_else(PoisonError::into_inner) = Some(level);
     }
 
     /// Registers a request. It is over when its token is cancelled. None when a request with this id runs

@@ -36,17 +36,19 @@ pub(super) enum Notices {
     Progress(Id),
     /// It takes log messages of level `info`.
     Log,
-    /// Neither: a comment keeps the connection alive.
+    /// It takes log messages of severer levels only: a comment keeps the connection alive.
     Comments,
 }
 
 impl Notices {
-    /// By the client's progress token and the lowest level at which it takes log messages.
-    pub(super) fn new(progress_token: Option<Id>, log_level: Option<LogLevel>) -> Self {
+    /// By the client's progress token and the lowest level at which it takes log messages. None for a client that has
+    /// said neither.
+    pub(super) fn new(progress_token: Option<Id>, log_level: Option<LogLevel>) -> Option<Self> {
         match (progress_token, log_level) {
-            (Some(token), _) => Self::Progress(token),
-            (None, Some(LogLevel::Debug | LogLevel::Info)) => Self::Log,
-            (None, _) => Self::Comments,
+            (Some(token), _) => Some(Self::Progress(token)),
+            (None, Some(LogLevel::Debug | LogLevel::Info)) => Some(Self::Log),
+            (None, Some(_)) => Some(Self::Comments),
+            (None, None) => None,
         }
     }
 

@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     super::{
+        journal::{Call, Journal},
         progress::Seconds,
         repositories::{Name, Repositories, Repository, RepositoryError},
     },
@@ -59,12 +60,13 @@ impl Tool {
         }
     }
 
-    pub(super) fn name(&self) -> &'static str {
+    /// Has the journal remember it as running.
+    pub(super) fn noted(&self, journal: &Journal) -> Call {
         match self {
-            Self::ListRepos => "list_repos",
-            Self::CreateRepo(_) => "create_repo",
-            Self::DeleteRepo { .. } => "delete_repo",
-            Self::StreamProgress { .. } => "stream_progress",
+            Self::ListRepos => journal.call("list_repos"),
+            Self::CreateRepo(_) => journal.call("create_repo"),
+            Self::DeleteRepo { .. } => journal.call("delete_repo"),
+            Self::StreamProgress { seconds } => journal.call_for("stream_progress", *seconds),
         }
     }
 

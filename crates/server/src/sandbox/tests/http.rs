@@ -30,8 +30,8 @@ async fn repositories_are_created_listed_and_deleted() {
         listed["repositories"].as_array().unwrap().iter().map(|known| known["name"].clone()).collect();
     assert_eq!(names, ["hello-world", "new"]);
     let calls =
-        ["create_repo", "delete_repo", "list_repos"].map(|operation| seen(operation, Outcome::Answered));
-    assert_eq!(sandbox.seen(), calls);
+        ["create_repo", "delete_repo", "list_repos"].map(|operation| was(operation, Outcome::Answered));
+    assert_eq!(seen(&sandbox), calls);
 }
 
 #[tokio::test]
@@ -72,7 +72,7 @@ async fn progress_gives_a_line_each_second() {
         assert_eq!(start.elapsed().as_secs(), second);
     }
     assert_eq!(text(response).await, "");
-    assert_eq!(sandbox.seen(), [seen("stream_progress", Outcome::Answered)]);
+    assert_eq!(seen(&sandbox), [was("stream_progress", Outcome::Answered)]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -80,9 +80,44 @@ async fn progress_stops_when_the_client_leaves() {
     let sandbox = sandbox();
     let mut response = send(&sandbox, empty("GET", "/progress?seconds=600")).await;
     chunk(&mut response).await;
-    assert_eq!(sandbox.seen(), [seen("stream_progress", Outcome::Running)]);
+    assert_eq!(seen(&sandbox), [was("stream_progress", Outcome::Running)]);
     drop(response);
-    assert_eq!(sandbox.seen(), [seen("stream_progress", Outcome::Cancelled)]);
+    assert_eq!(seen(&sandbox), [was("stream_progress", Outcome::Cancelled)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn progress_is_one_answer_to_whom_takes_json_alone() {
+    let sandbox = sandbox();
+    for (accept, is_plain) in [
+        ("application/json", true),
+        ("Application/JSON", true),
+        ("*/*", false),
+        ("application/json, application/x-ndjson", false),
+    ] {
+        let mut request = empty("GET", "/progress?seconds=3");
+        request.headers_mut().insert(header::ACCEPT, accept.parse().unwrap());
+        let start = tokio::time::Instant::now();
+        let response = send(&sandbox, request).await;
+        let until_head = start.elapsed().as_secs();
+        let body = text(response).await;
+        if is_plain {
+            assert_eq!((until_head, body.as_str()), (3, r#"{"seconds":3}"#), "{accept}");
+        } else {
+            assert_eq!((until_head, body.lines().count()), (0, 3), "{accept}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn plain_call_stops_when_the_client_leaves() {
+    let sandbox = sandbox();
+    let mut request = empty("GET", "/progress?seconds=600");
+    request.headers_mut().insert(header::ACCEPT, "application/json".parse().unwrap());
+    let mut waiting = Box::pin(send(&sandbox, request));
+    started(&mut waiting).await;
+    assert_eq!(seen(&sandbox), [was("stream_progress", Outcome::Running)]);
+    drop(waiting);
+    assert_eq!(seen(&sandbox), [was("stream_progress", Outcome::Cancelled)]);
 }
 
 #[tokio::test]
@@ -105,5 +140,5 @@ async fn stopping_ends_the_streams_under_way() {
     assert_eq!(&head, b"HTTP/1.1 200");
     stop.send(()).unwrap();
     served.await.unwrap().unwrap();
-    assert_eq!(sandbox.seen(), [seen("stream_progress", Outcome::Cancelled)]);
+    assert_eq!(seen(&sandbox), [was("stream_progress", Outcome::Cancelled)]);
 }

@@ -131,7 +131,7 @@ async fn bad_requests_are_json_rpc_errors() {
         assert_eq!(answer["error"]["code"], code, "{message}");
         assert_eq!(answer["id"], message["id"]);
     }
-    assert_eq!(sandbox.seen(), []);
+    assert_eq!(seen(&sandbox), []);
 }
 
 #[tokio::test]
@@ -232,7 +232,7 @@ async fn progress_is_reported_by_the_token_of_the_request() {
     assert_eq!(messages[1]["params"]["progress"], 2);
     assert_eq!(messages[2]["id"], 1);
     assert_eq!(messages[2]["result"]["structuredContent"], json!({ "seconds": 2 }));
-    assert_eq!(sandbox.seen(), [seen("stream_progress", Outcome::Answered)]);
+    assert_eq!(seen(&sandbox), [was("stream_progress", Outcome::Answered)]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -240,58 +240,112 @@ async fn without_a_token_progress_is_logged_as_far_as_the_level_allows() {
     let sandbox = sandbox();
     let session = session(&sandbox).await;
     let progress = tool(1, "stream_progress", json!({ "seconds": 2 }));
+    let set_level = |level| request(2, "logging/setLevel", json!({ "level": level }));
+    ask(&sandbox, &session, &set_level("info")).await;
     let messages = events(send(&sandbox, post(Some(&session), &progress)).await).await;
     assert_eq!(messages.len(), 3);
     assert_eq!(messages[0]["method"], "notifications/message");
     assert_eq!(messages[0]["params"]["level"], "info");
 
-    ask(&sandbox, &session, &request(2, "logging/setLevel", json!({ "level": "error" }))).await;
+    ask(&sandbox, &session, &set_level("error")).await;
     let stream = text(send(&sandbox, post(Some(&session), &progress)).await).await;
     assert_eq!(stream.matches("data:").count(), 1);
     assert_eq!(stream.matches(": second").count(), 2);
+}
+
+/// A call of 600 seconds whose client wants to hear of its progress.
+fn watched(id: u32) -> Value {
+    let params = json!({
+        "name": "stream_progress", "arguments": { "seconds": 600 }, "_meta": { "progressToken": id },
+    });
+    request(id, "tools/call", params)
+}
+
+fn cancel(id: u32) -> Value {
+    json!({ "jsonrpc": "2.0", "method": "notifications/cancelled", "params": { "requestId": id } })
+}
+
+#[tokio::test(start_paused = true)]
+async fn client_that_asks_for_no_word_before_gets_one_plain_answer() {
+    let sandbox = sandbox();
+    let session = session(&sandbox).await;
+    let start = tokio::time::Instant::now();
+    let answer = ask(&sandbox, &session, &tool(1, "stream_progress", json!({ "seconds": 3 }))).await;
+    assert_eq!(start.elapsed().as_secs(), 3);
+    assert_eq!(answer["result"]["structuredContent"], json!({ "seconds": 3 }));
+    assert_eq!(seen(&sandbox), [was("stream_progress", Outcome::Answered)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn cancelled_plain_request_stops_without_an_answer() {
+    let sandbox = sandbox();
+    let session = session(&sandbox).await;
+    let progress = tool(1, "stream_progress", json!({ "seconds": 600 }));
+    let mut waiting = Box::pin(send(&sandbox, post(Some(&session), &progress)));
+    started(&mut waiting).await;
+    send(&sandbox, post(Some(&session), &cancel(2))).await;
+    started(&mut waiting).await;
+    assert_eq!(seen(&sandbox), [was("stream_progress", Outcome::Running)]);
+
+    send(&sandbox, post(Some(&session), &cancel(1))).await;
+    assert_eq!(text(waiting.await).await, "");
+    assert_eq!(seen(&sandbox), [was("stream_progress", Outcome::Cancelled)]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn cancelled_request_stops_without_an_answer() {
     let sandbox = sandbox();
     let (session, other) = (session(&sandbox).await, session(&sandbox).await);
-    let progress = tool(1, "stream_progress", json!({ "seconds": 600 }));
+    let progress = watched(1);
     let mut stream = send(&sandbox, post(Some(&session), &progress)).await;
     chunk(&mut stream).await;
 
-    let cancel =
-        json!({ "jsonrpc": "2.0", "method": "notifications/cancelled", "params": { "requestId": 1 } });
-    send(&sandbox, post(Some(&other), &cancel)).await;
+    send(&sandbox, post(Some(&other), &cancel(1))).await;
     chunk(&mut stream).await;
-    assert_eq!(sandbox.seen(), [seen("stream_progress", Outcome::Running)]);
+    assert_eq!(seen(&sandbox), [was("stream_progress", Outcome::Running)]);
 
-    send(&sandbox, post(Some(&session), &cancel)).await;
+    send(&sandbox, post(Some(&session), &cancel(1))).await;
     assert_eq!(text(stream).await, "");
-    assert_eq!(sandbox.seen(), [seen("stream_progress", Outcome::Cancelled)]);
+    assert_eq!(seen(&sandbox), [was("stream_progress", Outcome::Cancelled)]);
+}
+
+/// What a gateway must not rely on: a server of this era goes on unless it is told otherwise.
+#[tokio::test(start_paused = true)]
+async fn request_goes_on_without_its_client_until_it_is_called_off() {
+    let sandbox = sandbox();
+    let session = session(&sandbox).await;
+    let mut stream = send(&sandbox, post(Some(&session), &watched(1))).await;
+    chunk(&mut stream).await;
+    drop(stream);
+    let plain = tool(2, "stream_progress", json!({ "seconds": 600 }));
+    let mut waiting = Box::pin(send(&sandbox, post(Some(&session), &plain)));
+    started(&mut waiting).await;
+    drop(waiting);
+    tokio::time::sleep(std::time::Duration::from_secs(5)).await;
+    assert_eq!(seen(&sandbox), vec![was("stream_progress", Outcome::Running); 2]);
+
+    for id in [1, 2] {
+        send(&sandbox, post(Some(&session), &cancel(id))).await;
+    }
+    tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+    assert_eq!(seen(&sandbox), vec![was("stream_progress", Outcome::Cancelled); 2]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn request_stops_with_its_client_or_its_session() {
+async fn request_stops_with_its_session() {
     let sandbox = sandbox();
     let session = session(&sandbox).await;
-    let progress = |id| tool(id, "stream_progress", json!({ "seconds": 600 }));
-    let mut left = send(&sandbox, post(Some(&session), &progress(1))).await;
-    chunk(&mut left).await;
-    drop(left);
-    assert_eq!(sandbox.seen(), [seen("stream_progress", Outcome::Cancelled)]);
-
-    let stream = send(&sandbox, post(Some(&session), &progress(2))).await;
+    let stream = send(&sandbox, post(Some(&session), &watched(1))).await;
     send(&sandbox, bare("DELETE", &session)).await;
     assert_eq!(text(stream).await, "");
-    assert_eq!(sandbox.seen()[1], seen("stream_progress", Outcome::Cancelled));
+    assert_eq!(seen(&sandbox), [was("stream_progress", Outcome::Cancelled)]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn id_of_a_running_request_is_not_taken_twice() {
     let sandbox = sandbox();
     let session = session(&sandbox).await;
-    let progress = tool(1, "stream_progress", json!({ "seconds": 600 }));
-    let _running = send(&sandbox, post(Some(&session), &progress)).await;
+    let _running = send(&sandbox, post(Some(&session), &watched(1))).await;
     let again = ask(&sandbox, &session, &tool(1, "list_repos", json!({}))).await;
     assert_eq!(again["error"]["code"], -32600);
 }

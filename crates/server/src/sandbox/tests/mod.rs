@@ -14,7 +14,7 @@ use serde_json::Value;
 use tower::ServiceExt;
 use vestibule_model::SeededEntropy;
 
-use super::{Outcome, Sandbox, Seen};
+use super::{Outcome, Sandbox};
 
 const SECRET: &str = "sandbox-secret";
 
@@ -53,15 +53,29 @@ async fn chunk(response: &mut Response) -> String {
     String::from_utf8(frame.into_data().unwrap().to_vec()).unwrap()
 }
 
-fn seen(operation: &str, outcome: Outcome) -> Seen {
-    Seen { operation: operation.to_owned(), outcome }
+/// The journal, without the numbers.
+fn seen(sandbox: &Sandbox) -> Vec<(String, Outcome)> {
+    sandbox.seen().into_iter().map(|seen| (seen.operation, seen.outcome)).collect()
+}
+
+fn was(operation: &str, outcome: Outcome) -> (String, Outcome) {
+    (operation.to_owned(), outcome)
+}
+
+/// Polls the future of a request until nothing moves any more without time passing.
+async fn started(request: &mut (impl Future + Unpin)) {
+    for _ in 0..20 {
+        assert!(futures_util::poll!(&mut *request).is_pending(), "it is answered already");
+        tokio::task::yield_now().await;
+    }
 }
 
 #[tokio::test]
 async fn request_without_the_credential_is_refused_and_remembered() {
     let sandbox = sandbox();
     let wrong = ["", "Bearer", "Bearer wrong", "Basic sandbox-secret", "Bearer sandbox-secret2"];
-    for (path, credential) in ["/mcp", "/repos", "/nowhere"].iter().flat_map(|path| wrong.map(|w| (path, w)))
+    for (path, credential) in
+        ["/mcp", "/repos", "/journal", "/nowhere"].iter().flat_map(|path| wrong.map(|w| (path, w)))
     {
         let request =
             Request::get(*path).header(header::AUTHORIZATION, credential).body(Body::empty()).unwrap();
@@ -69,8 +83,8 @@ async fn request_without_the_credential_is_refused_and_remembered() {
         assert_eq!(response.status(), StatusCode::UNAUTHORIZED, "{path} {credential}");
         assert_eq!(response.headers()[header::WWW_AUTHENTICATE], "Bearer");
     }
-    assert_eq!(sandbox.requests(), 15);
-    assert_eq!(sandbox.seen().first(), Some(&seen("GET /mcp", Outcome::Refused)));
+    assert_eq!(sandbox.requests(), 20);
+    assert_eq!(seen(&sandbox).first(), Some(&was("GET /mcp", Outcome::Refused)));
     assert!(sandbox.seen().iter().all(|seen| seen.outcome == Outcome::Refused));
 }
 
@@ -102,4 +116,18 @@ async fn body_over_the_bound_is_not_read() {
 #[tokio::test]
 async fn secret_is_not_in_the_debug_text() {
     assert!(!format!("{:?}", sandbox()).contains(SECRET));
+}
+
+#[tokio::test(start_paused = true)]
+async fn journal_tells_what_was_seen_and_what_became_of_it() {
+    let sandbox = sandbox();
+    let get = |path| Request::get(path).body(Body::empty()).unwrap();
+    send(&sandbox, get("/repos")).await;
+    let _running = send(&sandbox, get("/progress?seconds=7")).await;
+    let told = json(send(&sandbox, get("/journal")).await).await;
+    let expected = serde_json::json!({ "seen": [
+        { "number": 1, "operation": "list_repos", "seconds": null, "outcome": "answered" },
+        { "number": 2, "operation": "stream_progress", "seconds": 7, "outcome": "running" },
+    ] });
+    assert_eq!(told, expected);
 }

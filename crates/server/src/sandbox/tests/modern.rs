@@ -87,7 +87,7 @@ async fn header_that_does_not_match_the_body_is_refused() {
         assert_eq!(response.status(), StatusCode::BAD_REQUEST, "{name} {value:?}");
         assert_eq!(json(response).await["error"]["code"], -32020, "{name} {value:?}");
     }
-    assert_eq!(sandbox.seen(), []);
+    assert_eq!(seen(&sandbox), []);
 }
 
 #[tokio::test]
@@ -168,7 +168,6 @@ async fn progress_is_reported_in_the_way_the_request_asks() {
         ("progressToken", "p", Some("notifications/progress")),
         ("io.modelcontextprotocol/logLevel", "debug", Some("notifications/message")),
         ("io.modelcontextprotocol/logLevel", "warning", None),
-        ("unrelated", "", None),
     ] {
         let mut messages = events(send(&sandbox, progress(key, value)).await).await;
         let answer = messages.pop().unwrap();
@@ -179,10 +178,31 @@ async fn progress_is_reported_in_the_way_the_request_asks() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn leaving_the_stream_cancels_the_request() {
+async fn client_that_asks_for_no_word_before_gets_one_plain_answer() {
     let sandbox = sandbox();
-    let mut stream = send(&sandbox, tool("stream_progress", json!({ "seconds": 600 }))).await;
+    let start = tokio::time::Instant::now();
+    let answer = result(&sandbox, tool("stream_progress", json!({ "seconds": 3 }))).await;
+    assert_eq!(start.elapsed().as_secs(), 3);
+    assert_eq!(answer["structuredContent"], json!({ "seconds": 3 }));
+    assert_eq!(seen(&sandbox), [was("stream_progress", Outcome::Answered)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn leaving_cancels_the_request_whether_it_streams_or_not() {
+    let sandbox = sandbox();
+    let mut waiting = Box::pin(send(&sandbox, tool("stream_progress", json!({ "seconds": 600 }))));
+    started(&mut waiting).await;
+    assert_eq!(seen(&sandbox), [was("stream_progress", Outcome::Running)]);
+    drop(waiting);
+    assert_eq!(seen(&sandbox), [was("stream_progress", Outcome::Cancelled)]);
+
+    let params = json!({ "name": "stream_progress", "arguments": { "seconds": 600 } });
+    let watched = request("tools/call", params, |meta, _| {
+        meta["io.modelcontextprotocol/logLevel"] = json!("error");
+    });
+    let sandbox = self::sandbox();
+    let mut stream = send(&sandbox, watched).await;
     assert_eq!(chunk(&mut stream).await, ": second 1 of 600\n\n");
     drop(stream);
-    assert_eq!(sandbox.seen(), [seen("stream_progress", Outcome::Cancelled)]);
+    assert_eq!(seen(&sandbox), [was("stream_progress", Outcome::Cancelled)]);
 }

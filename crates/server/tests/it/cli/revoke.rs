@@ -39,7 +39,10 @@ async fn an_agent_is_revoked_and_a_rehearsal_changes_nothing() {
     let slip = folder.cli(&["revoke", "agent", "demo-agnet"]).await;
     slip.tells(&["demo-agnet is revoked"]);
     assert!(slip.stderr.contains("no agent `demo-agnet` is registered"));
-    folder.cli(&["revoke", "trust-domain", "d"]).await.refuses(2, "possible values: agent, token, delegation");
+    folder
+        .cli(&["revoke", "trust-domain", "d"])
+        .await
+        .refuses(2, "possible values: agent, token, delegation");
     folder.cli(&["revoke", "user", "alice"]).await.refuses(2, "an issuer, `#` and a name");
     folder.cli(&["revoke", "agent"]).await.refuses(2, "<ID>");
     folder.cli(&["revoke", "agent", "demo-admin", "--reason", "mood"]).await.refuses(2, "possible values");
