@@ -31,7 +31,7 @@ mod token;
 
 pub use config::IssuerConfig;
 pub use delegations::{Delegations, Node, Nodes, Subtree};
-pub use error::{ErrorCode, OAuthError, Reason};
+pub use error::{ErrorCode, OAuthError, Reason, Standing};
 pub use introspect::Introspection;
 pub use issuer::{Backing, Issuer, Judges};
 pub use keys::{Keys, KeysError, KeysStatus};

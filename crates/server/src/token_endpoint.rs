@@ -6,9 +6,9 @@ use axum::body::Body;
 use http::{HeaderMap, Request, Response};
 use hyper::body::Incoming;
 use serde_json::json;
-use vestibule_evidence::{Decision, DelegationFact, Entry, Outcome, Record, RecordKind};
+use vestibule_evidence::{ChainLink, Decision, DelegationFact, Entry, Outcome, Record, RecordKind};
 use vestibule_issuer::{Inquiry, Introspection, Minted, OAuthError, Revocation, TokenRequest};
-use vestibule_model::{AttemptId, Stop, TraceId};
+use vestibule_model::{Actor, AttemptId, NodeId, Stop, TraceId};
 
 use crate::{
     arrival, body,
@@ -141,6 +141,17 @@ fn refused(record: &mut Record, error: OAuthError) -> Said {
     record.agent = error.agent;
     record.denial = Some(error.reason.code().to_owned());
     record.cause = Some(error.cause).filter(|cause| !cause.is_empty());
+    if let Some(subject) = error.subject {
+        record.user = subject.user;
+        record.workflow = Some(subject.workflow);
+        record.calls = subject.calls;
+        let link = |(actor, node): (Actor, Option<NodeId>)| ChainLink {
+            issuer: actor.issuer.to_string(),
+            agent: actor.agent,
+            node,
+        };
+        record.chain = subject.chain.into_iter().map(link).collect();
+    }
     if let Some(decision) = error.decision {
         notes::decision(record, *decision);
     }
@@ -178,7 +189,7 @@ fn minted(record: &mut Record, token: &Minted, issuer: &str) {
     });
     let links = node.chain.iter().zip(&node.path);
     record.chain = links
-        .map(|(agent, node)| vestibule_evidence::ChainLink {
+        .map(|(agent, node)| ChainLink {
             issuer: issuer.to_owned(),
             agent: agent.clone(),
             node: Some(node.id.clone()),

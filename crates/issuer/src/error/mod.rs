@@ -2,10 +2,11 @@
 
 mod reason;
 
-use std::{error::Error, fmt};
+use std::{error::Error, fmt, iter};
 
 use serde_json::{Value, json};
-use vestibule_model::{AgentId, Denial, Refusal};
+use vestibule_inbound::Caller;
+use vestibule_model::{Actor, AgentId, AttemptId, Denial, NodeId, Refusal, UserId, WorkflowId};
 use vestibule_policy::Decision;
 use vestibule_store::StoreError;
 
@@ -76,6 +77,32 @@ impl ErrorCode {
     }
 }
 
+/// Where in the tree of delegations somebody stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing {
+    /// The human.
+    pub user: Option<UserId>,
+    /// The agents from the root on, each with its node.
+    pub chain: Vec<(Actor, Option<NodeId>)>,
+    /// The tree.
+    pub workflow: WorkflowId,
+    /// The calls within which the agent was invoked.
+    pub calls: Vec<AttemptId>,
+}
+
+impl Standing {
+    fn of(caller: &Caller) -> Self {
+        let token = caller.token();
+        let nodes = token.nodes.iter().map(|node| Some(node.id.clone())).chain(iter::repeat(None));
+        Self {
+            user: caller.user().cloned(),
+            chain: caller.chain().actors().iter().cloned().zip(nodes).collect(),
+            workflow: token.workflow.clone(),
+            calls: token.calls.clone(),
+        }
+    }
+}
+
 /// Why no token was issued: what to answer and what to record.
 #[derive(Debug, PartialEq, Eq)]
 pub struct OAuthError {
@@ -85,6 +112,9 @@ pub struct OAuthError {
     pub cause: String,
     /// The agent, once it has proved itself.
     pub agent: Option<AgentId>,
+    /// Under whose token it was asked, once that is verified and its presenter known: so that a refusal stands in the
+    /// tree to which it belongs.
+    pub subject: Option<Box<Standing>>,
     /// What policy decided, if it was asked whether the agent may delegate.
     pub decision: Option<Box<Decision>>,
     /// For the `DPoP-Nonce` header of the answer (RFC 9449 §8).
@@ -95,7 +125,7 @@ pub struct OAuthError {
 impl OAuthError {
     pub(crate) fn new(reason: Reason, cause: impl fmt::Display) -> Self {
         let (cause, error) = (cause.to_string(), reason.error());
-        Self { reason, cause, agent: None, decision: None, nonce: None, error }
+        Self { reason, cause, agent: None, subject: None, decision: None, nonce: None, error }
     }
 
     /// With the whole chain of causes, which nobody else will see.
@@ -112,6 +142,10 @@ impl OAuthError {
 
     pub(crate) fn of(self, agent: &AgentId) -> Self {
         Self { agent: Some(agent.clone()), ..self }
+    }
+
+    pub(crate) fn under(self, caller: &Caller) -> Self {
+        Self { subject: Some(Box::new(Standing::of(caller))), ..self }
     }
 
     pub(crate) fn decided(self, decision: Decision) -> Self {

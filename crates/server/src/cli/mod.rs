@@ -70,7 +70,7 @@ enum Command {
     Delegation(delegation::Delegation),
     /// Read, search and verify the record.
     #[command(subcommand)]
-    Audit(audit::Audit),
+    Audit(Box<audit::Audit>),
     /// Check, test and explain policies.
     #[command(subcommand)]
     Policy(policy::Policy),

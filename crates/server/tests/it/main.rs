@@ -9,6 +9,7 @@
 mod binary;
 mod cli;
 mod containment;
+mod delegation;
 mod door_one;
 mod door_two;
 mod durability;

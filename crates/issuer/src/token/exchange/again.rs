@@ -28,7 +28,7 @@ impl Issuer {
             let granted = self.renewed(asked, &caller).await?;
             self.mint(granted)
         };
-        granted.await.map_err(|error| error.of(caller.agent()))
+        granted.await.map_err(|error| error.of(caller.agent()).under(&caller))
     }
 
     async fn renewed(&self, asked: Asked<'_>, caller: &Caller) -> Result<Granted, OAuthError> {

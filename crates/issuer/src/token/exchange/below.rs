@@ -36,11 +36,11 @@ impl Issuer {
     pub(super) fn are_known(&self, node: &Delegation) -> Result<(), OAuthError> {
         for (position, (agent, place)) in node.chain.iter().zip(&node.path).enumerate() {
             let reason = match (agent.as_key(), self.registry.get(agent)) {
+                (_, Some(known)) if known.agent.state == AgentState::Active => continue,
+                (_, Some(_)) => Reason::AgentRetired,
                 // Somebody registered has spawned it.
-                (Some(key), _) if position > 0 && place.keys.contains(&key) => continue,
-                (None, Some(known)) if known.agent.state == AgentState::Active => continue,
-                (None, Some(_)) => Reason::AgentRetired,
-                (Some(_) | None, _) => Reason::AgentUnknown,
+                (Some(key), None) if position > 0 && place.keys.contains(&key) => continue,
+                (Some(_) | None, None) => Reason::AgentUnknown,
             };
             return Err(OAuthError::new(reason, format!("agent `{agent}`")).about_token());
         }

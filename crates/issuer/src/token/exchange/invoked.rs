@@ -19,15 +19,16 @@ impl Issuer {
         let asker = self.asker(asked).await?;
         let granted = async {
             let called = self.call_tokens.read(subject)?;
+            let standing = |error: OAuthError| error.under(&called.caller);
             if called.agent != asker.agent.id {
                 let cause = format!("it is for `{}`", called.agent);
                 return Err(OAuthError::new(Reason::CallTokenNotForClient, cause));
             }
             if !self.containment.is_under_way(called.call) {
-                return Err(OAuthError::new(Reason::CallEnded, format!("call {}", called.call)));
+                return Err(standing(OAuthError::new(Reason::CallEnded, format!("call {}", called.call))));
             }
             let key = asker.bound.ok_or(Reason::ProofMissing)?;
-            let granted = self.within_call(asked, &asker, key, &called).await?;
+            let granted = self.within_call(asked, &asker, key, &called).await.map_err(standing)?;
             self.mint(granted)
         };
         granted.await.map_err(|error: OAuthError| error.of(&asker.agent.id))

@@ -30,7 +30,7 @@ impl Issuer {
             let granted = self.spawned(asked, &parent, child).await?;
             self.mint(granted)
         };
-        granted.await.map_err(|error| error.of(parent.agent()))
+        granted.await.map_err(|error| error.of(parent.agent()).under(&parent))
     }
 
     async fn spawned(&self, asked: Asked<'_>, parent: &Caller, child: Actor) -> Result<Granted, OAuthError> {

@@ -8,7 +8,7 @@ use vestibule_egress::{Client, full};
 use super::super::{Failure, admin_client::http_client};
 
 /// The version of MCP that the tour speaks: one request, one answer, no session.
-const VERSION: &str = "2026-07-28";
+pub(super) const VERSION: &str = "2026-07-28";
 /// Largest answer that is read, in bytes.
 const ANSWER_MAX_BYTES: usize = 4 << 20;
 
@@ -117,7 +117,8 @@ impl Agent {
     }
 }
 
-async fn answer(response: http::Response<Incoming>) -> Result<Answer, Failure> {
+/// Reads an answer whole.
+pub(super) async fn answer(response: http::Response<Incoming>) -> Result<Answer, Failure> {
     let (parts, body) = response.into_parts();
     let bytes = Client::read_body(body, ANSWER_MAX_BYTES).await.map_err(Failure::broken)?;
     let text = String::from_utf8_lossy(&bytes);

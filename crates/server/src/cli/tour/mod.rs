@@ -1,6 +1,9 @@
 //! The story of one agent, played against a running quickstart: what happens on the wire, and why.
 
 mod agent;
+mod holder;
+mod incident;
+mod shown;
 mod story;
 
 use std::path::PathBuf;
@@ -14,6 +17,10 @@ use super::{Failure, Outcome, admin_client::AdminClient, output::Out, quickstart
 /// Play the story against a running quickstart: what is permitted, what is denied, and why.
 #[derive(Debug, Args)]
 pub(super) struct Tour {
+    /// Play an incident instead: an agent acts for a human and spawns others, their calls are under way, and one order
+    /// cuts a branch of them.
+    #[arg(long)]
+    incident: bool,
     /// The quickstart's folder.
     #[arg(long, default_value = "vestibule-data", value_name = "DIR")]
     dir: PathBuf,
@@ -41,8 +48,14 @@ impl Tour {
         let admin = AdminClient::new(&part("admin_url"), SecretString::from(part("admin_token")))?;
         let places = story::Places { issuer: part("issuer"), mcp: app("sandbox"), http: app("sandbox-http") };
         let mut stage = Stage { out, number: 0, failed: 0 };
+        if self.incident {
+            let users = contract.pointer("/users/0/issuer").and_then(Value::as_str);
+            let users = users.ok_or_else(|| Failure::usage("this quickstart has no issuer of users"))?;
+            incident::play(&mut stage, &admin, &places, &incident::Backstage { dir: &self.dir, users }).await?;
+            return stage.end("That is an incident. By hand, with your own: docs/guides/respond-to-an-incident.md");
+        }
         story::play(&mut stage, &admin, &places).await?;
-        stage.end()
+        stage.end("That is the tour. Next: put an application of yours behind it, docs/guides/put-an-app-behind.md")
     }
 }
 
@@ -93,13 +106,13 @@ impl Stage<'_> {
         });
     }
 
-    fn end(self) -> Outcome {
+    fn end(self, next: &str) -> Outcome {
         if self.failed > 0 {
             self.out.complain(&format!("{} steps of the tour did not go as they should", self.failed));
             return Err(Failure::No);
         }
         if !self.out.is_json() {
-            self.out.line("\nThat is the tour. Next: put an application of yours behind it, docs/guides/put-an-app-behind.md");
+            self.out.line(&format!("\n{next}"));
         }
         Ok(())
     }

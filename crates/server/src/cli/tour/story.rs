@@ -1,4 +1,3 @@
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 use vestibule_model::{Clock, Entropy, OsEntropy, SystemClock};
 
@@ -6,6 +5,7 @@ use super::{
     super::{Failure, Outcome, admin_client::AdminClient},
     Stage,
     agent::{Agent, next},
+    shown::claims,
 };
 
 /// The places of the story.
@@ -277,10 +277,4 @@ async fn record(stage: &mut Stage<'_>, admin: &AdminClient, id: &str) -> Outcome
 fn policies(item: &Value) -> String {
     let policies = item.get("policies").and_then(Value::as_array).cloned().unwrap_or_default();
     policies.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(", ")
-}
-
-/// The claims of a token, for showing. Nothing is verified here.
-fn claims(token: &str) -> Value {
-    let payload = token.split('.').nth(1).and_then(|payload| URL_SAFE_NO_PAD.decode(payload).ok());
-    payload.and_then(|payload| serde_json::from_slice(&payload).ok()).unwrap_or_default()
 }
