@@ -4,7 +4,7 @@
 use std::{
     sync::{
         Barrier,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     thread,
     time::Duration,
@@ -20,18 +20,66 @@ use crate::{
 };
 
 /// What load to put where.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) target: Target,
     pub(crate) workload: Workload,
     /// For every request, as `name: value`.
     pub(crate) headers: Vec<String>,
-    /// Bearer tokens that the connections take in turn.
-    pub(crate) tokens: Vec<String>,
+    pub(crate) credentials: Credentials,
     pub(crate) connections: usize,
     pub(crate) duration: Duration,
     /// Requests per second on a schedule (open loop); none sends the next when the last is answered (closed loop).
     pub(crate) rate: Option<f64>,
+}
+
+/// By which the connections, in turn, show who they are.
+#[derive(Debug)]
+pub(crate) enum Credentials {
+    Nothing,
+    Bearer(Vec<String>),
+    Bound(Vec<BoundToken>),
+}
+
+/// A token that is bound to a key, and proofs of that key, each good for one request: signed before, or the generator
+/// would take longer for a request than what it measures.
+#[derive(Debug)]
+pub(crate) struct BoundToken {
+    token: String,
+    proofs: Vec<String>,
+    used: AtomicUsize,
+}
+
+impl BoundToken {
+    pub(crate) fn new(token: String, proofs: Vec<String>) -> Self {
+        Self { token, proofs, used: AtomicUsize::new(0) }
+    }
+
+    /// One that was not used.
+    fn proof(&self) -> Option<&str> {
+        self.proofs.get(self.used.fetch_add(1, Ordering::Relaxed)).map(String::as_str)
+    }
+}
+
+impl Credentials {
+    /// `Authorization` for a connection, and where its proofs come from.
+    fn of(&self, connection: usize) -> (String, Option<&BoundToken>) {
+        fn turn<T>(all: &[T], connection: usize) -> Option<&T> {
+            all.get(connection.checked_rem(all.len())?)
+        }
+        match self {
+            Self::Nothing => (String::new(), None),
+            Self::Bearer(tokens) => {
+                let token = turn(tokens, connection).map(|token| format!("authorization: Bearer {token}\r\n"));
+                (token.unwrap_or_default(), None)
+            }
+            Self::Bound(tokens) => {
+                let bound = turn(tokens, connection);
+                let token = bound.map(|bound| format!("authorization: DPoP {}\r\n", bound.token));
+                (token.unwrap_or_default(), bound)
+            }
+        }
+    }
 }
 
 /// What came of it.
@@ -118,6 +166,8 @@ struct Shared<'a> {
     /// The number of the next request: its identity, and its place in the schedule.
     next: AtomicU64,
     start: Barrier,
+    /// Somebody has no proof left. All stop, for the load is no longer what it was.
+    is_over: AtomicBool,
 }
 
 /// Puts the load on and waits for its end.
@@ -131,6 +181,7 @@ pub(crate) fn run(plan: &Plan) -> Result<Measured, Failed> {
         clock: SystemClock::default(),
         next: AtomicU64::new(0),
         start: Barrier::new(plan.connections + 1),
+        is_over: AtomicBool::new(false),
     };
     let mut total = thread::scope(|scope| {
         let workers: Vec<_> = connections
@@ -158,7 +209,7 @@ pub(crate) fn run(plan: &Plan) -> Result<Measured, Failed> {
 }
 
 fn worker(shared: &Shared<'_>, mut connection: Connection, index: usize) -> Measured {
-    let head = head(shared.plan, index);
+    let (head, bound) = head(shared.plan, index);
     let mut measured = Measured::default();
     let mut request = Vec::new();
     shared.start.wait();
@@ -169,6 +220,13 @@ fn worker(shared: &Shared<'_>, mut connection: Connection, index: usize) -> Meas
         let body = shared.plan.workload.body(number);
         request.clear();
         request.extend_from_slice(head.as_bytes());
+        if let Some(bound) = bound {
+            let Some(proof) = bound.proof() else {
+                shared.is_over.store(true, Ordering::Relaxed);
+                return measured;
+            };
+            request.extend_from_slice(format!("dpop: {proof}\r\n").as_bytes());
+        }
         request.extend_from_slice(format!("content-length: {}\r\n\r\n{body}", body.len()).as_bytes());
         match connection.exchange(&request) {
             Ok(answer) if shared.plan.workload.is_answer(answer.status, &answer.body) => {
@@ -189,16 +247,14 @@ fn worker(shared: &Shared<'_>, mut connection: Connection, index: usize) -> Meas
     }
 }
 
-fn head(plan: &Plan, index: usize) -> String {
+fn head(plan: &Plan, index: usize) -> (String, Option<&BoundToken>) {
     let mut head = plan.workload.head(&plan.target);
-    let turn = index.checked_rem(plan.tokens.len());
-    if let Some(token) = turn.and_then(|turn| plan.tokens.get(turn)) {
-        head.push_str(&format!("authorization: Bearer {token}\r\n"));
-    }
+    let (authorization, bound) = plan.credentials.of(index);
+    head.push_str(&authorization);
     for header in &plan.headers {
         head.push_str(&format!("{header}\r\n"));
     }
-    head
+    (head, bound)
 }
 
 impl Shared<'_> {
@@ -206,6 +262,9 @@ impl Shared<'_> {
     /// when the load is over.
     #[expect(clippy::disallowed_methods, reason = "an open loop waits for the time of its next request")]
     fn due(&self, started: Monotonic, number: u64) -> Option<Duration> {
+        if self.is_over.load(Ordering::Relaxed) {
+            return None;
+        }
         let now = self.clock.monotonic().since(started);
         let Some(rate) = self.plan.rate else { return (now < self.plan.duration).then_some(now) };
         let scheduled = Duration::from_secs_f64(number as f64 / rate);
@@ -237,6 +296,20 @@ mod tests {
         assert_eq!([0.5, 0.99, 0.999, 1.0].map(|share| measured.percentile(share)), [100, 198, 200, 200]);
         assert_eq!(measured.throughput(), 100.0);
         assert_eq!(Measured::default().percentile(0.5), 0);
+    }
+
+    #[test]
+    fn connections_take_credentials_in_turn_and_each_proof_once() {
+        let bound = |token: &str| BoundToken::new(token.to_owned(), vec![format!("proof-{token}")]);
+        let credentials = Credentials::Bound(vec![bound("a"), bound("b")]);
+        let (authorization, from) = credentials.of(3);
+        assert_eq!(authorization, "authorization: DPoP b\r\n");
+        assert_eq!(from.unwrap().proof(), Some("proof-b"));
+        assert_eq!(from.unwrap().proof(), None);
+        assert_eq!(credentials.of(2).1.unwrap().proof(), Some("proof-a"));
+        let bearer = Credentials::Bearer(vec!["a".to_owned()]);
+        assert_eq!(bearer.of(5).0, "authorization: Bearer a\r\n");
+        assert_eq!(Credentials::Bearer(Vec::new()).of(0).0, "");
     }
 
     #[test]

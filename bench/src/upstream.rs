@@ -1,6 +1,14 @@
-//! An application that answers at once, so that what is measured is what stands before it.
+//! An application that answers at once, so that what is measured is what stands before it; or never, so that much is in
+//! flight.
 
-use std::net::SocketAddr;
+use std::{
+    future::pending,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
@@ -12,10 +20,35 @@ use serde_json::{Value, json, value::RawValue};
 use crate::{Failed, server, workload};
 
 pub(crate) async fn serve(listen: SocketAddr) -> Result<(), Failed> {
-    server::serve(listen, answer).await
+    let held = Arc::<AtomicUsize>::default();
+    server::serve(listen, move |request| answer(request, Arc::clone(&held))).await
 }
 
-async fn answer(request: Request<Incoming>) -> Response<Full<Bytes>> {
+/// A request that is not answered, counted until whoever sent it goes away.
+struct Held(Arc<AtomicUsize>);
+
+impl Held {
+    fn new(count: Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Ordering::SeqCst);
+        Self(count)
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+async fn answer(request: Request<Incoming>, held: Arc<AtomicUsize>) -> Response<Full<Bytes>> {
+    match request.uri().path() {
+        workload::HOLD_PATH => {
+            let _held = Held::new(held);
+            return pending().await;
+        }
+        workload::HELD_PATH => return json_response(held.load(Ordering::SeqCst).to_string()),
+        _ => {}
+    }
     let is_mcp = request.uri().path() == "/mcp";
     let is_post = request.method() == Method::POST;
     let Ok(body) = request.into_body().collect().await else {

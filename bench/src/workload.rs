@@ -17,6 +17,11 @@ pub(crate) const TOOL_RESULT: &str = r#"{"content":[{"type":"text","text":"done"
 /// The body of every answer to plain HTTP.
 pub(crate) const HTTP_ANSWER: &str = r#"{"done":true}"#;
 
+/// Path at the application of what it never answers.
+pub(crate) const HOLD_PATH: &str = "/hold";
+/// Path at the application of how many requests it is holding.
+pub(crate) const HELD_PATH: &str = "/held";
+
 /// The name of a tool.
 pub(crate) fn tool(index: usize) -> String {
     format!("tool_{index}")

@@ -232,26 +232,55 @@ mod tests {
     use vestibule_model::{Actor, AgentId, FixedClock, Timestamp};
 
     use super::*;
+    use crate::{KeyKind, Reason, State};
+
+    fn now() -> Timestamp {
+        Timestamp::from_seconds(1_800_000_000)
+    }
+
+    fn gate() -> Gate {
+        Gate::new(Arc::new(FixedClock::at(now())))
+    }
+
+    fn admit(gate: &Gate, agent: &str, attempt: u32) -> Passage {
+        let agents = [Actor { issuer: "https://us".into(), agent: AgentId::new(agent).unwrap() }];
+        let (jti, nodes, user, app, calls) = (None, &[], None, None, &[]);
+        let path = Path { jti, issued_at: now(), agents: &agents, nodes, user, app, calls };
+        gate.admit(&path, AttemptId::parse(&format!("{attempt:032x}")).unwrap()).unwrap()
+    }
 
     #[test]
     fn of_what_has_left_nothing_stays() {
-        let now = Timestamp::from_seconds(1_800_000_000);
-        let gate = Gate::new(Arc::new(FixedClock::at(now)));
-        let agents = [Actor { issuer: "https://us".into(), agent: AgentId::new("a").unwrap() }];
-        let path = Path {
-            jti: None,
-            issued_at: now,
-            agents: &agents,
-            nodes: &[],
-            user: None,
-            app: None,
-            calls: &[],
-        };
-        let attempt = |n: u32| AttemptId::parse(&format!("{n:032x}")).unwrap();
+        let gate = gate();
         // Two of each attempt: the caller's mistake leaves nothing behind either.
-        let passages: Vec<_> = (0..1000).map(|n| gate.admit(&path, attempt(n / 2)).unwrap()).collect();
+        let passages: Vec<_> = (0..1000).map(|n| admit(&gate, "a", n / 2)).collect();
         assert!(!gate.is_idle());
         drop(passages);
         assert!(gate.is_idle());
+    }
+
+    #[test]
+    fn the_newest_lists_are_kept_and_of_the_others_the_numbers() {
+        let gate = gate();
+        let key = |n: u32| DenyKey::new(KeyKind::Agent, &format!("a-{n}")).unwrap();
+        for n in 0..101 {
+            let passages: Vec<_> = (0..1000).map(|m| admit(&gate, &format!("a-{n}"), m)).collect();
+            let order = Order {
+                key: key(n),
+                state: State::Revoked,
+                reason: Reason::Compromise,
+                cutoff: None,
+                expires_at: None,
+                by: "operator".to_owned(),
+                dry_run: false,
+            };
+            gate.publish(vec![Fact::Denies(DenyEntry::new(&order, now()))]);
+            drop(passages);
+        }
+        let told = |n| {
+            let cuts = gate.cuts(State::Revoked, &key(n));
+            (cuts.attempts, cuts.list.len())
+        };
+        assert_eq!([told(0), told(1), told(100)], [(1000, 0), (1000, 1000), (1000, 1000)]);
     }
 }

@@ -226,9 +226,12 @@ impl Fact {
             expires_at: entry.expires_at.filter(|_| !is_revoked),
         };
         let put = Put::new(Kind::Deny, record_key(entry.state, &entry.key), &body)?;
-        let expires_at =
-            if is_revoked { entry.expires_at } else { entry.end_of_name().max(entry.expires_at) };
-        Ok(Put { expires_at: expires_at.filter(|_| is_revoked || entry.end_of_name().is_some()), ..put })
+        let expires_at = match entry.end_of_name() {
+            _ if is_revoked => entry.expires_at,
+            Some(end) => Some(end).max(entry.expires_at),
+            None => None,
+        };
+        Ok(Put { expires_at, ..put })
     }
 }
 

@@ -6,6 +6,7 @@ use std::fmt::Debug;
 /// would leave after the attempt was cut.
 pub trait Wire: Send + Sync + Debug {
     /// Drops what is buffered and ends the connection. From its return on no byte is written to the socket; what the
-    /// kernel has taken before may still arrive. Must neither wait nor panic. May be called more than once.
+    /// kernel has taken before may still arrive. Must neither wait nor panic, nor drop a passage. May be called more than
+    /// once.
     fn sever(&self);
 }

@@ -53,7 +53,9 @@ impl OuterCalls {
 
     /// Calls one off. Nothing happens where there is none of that name.
     pub(crate) fn call_off(&self, name: &Name) {
-        if let Some((_, switch)) = lock(&self.under).get(name) {
+        // Taken out first: calling off wakes whoever drops the call, which comes here.
+        let taken = lock(&self.under).remove(name);
+        if let Some((_, switch)) = taken {
             switch.call_off();
         }
     }

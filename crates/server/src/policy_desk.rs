@@ -7,6 +7,7 @@ use std::{
     net::IpAddr,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use serde::Deserialize;
@@ -77,10 +78,14 @@ pub(crate) struct Explain {
     user: Option<UserId>,
     #[serde(default)]
     user_groups: BTreeSet<String>,
-    /// `{app}__{name}`
-    operation: String,
+    /// `{app}__{name}`. Either this or `delegate`.
+    #[serde(default)]
+    operation: Option<String>,
     #[serde(default)]
     arguments: Value,
+    /// Handing something on, in place of an operation.
+    #[serde(default)]
+    delegate: Option<Delegate>,
     /// The scopes that the token would have; without any: all that the agent may ask for.
     #[serde(default)]
     scopes: Option<BTreeSet<String>>,
@@ -91,6 +96,21 @@ pub(crate) struct Explain {
     at: Option<Timestamp>,
     #[serde(default)]
     files: Option<Vec<Brought>>,
+}
+
+/// What would be handed on, and to whom.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Delegate {
+    child: AgentId,
+    /// How deep the child would be; without: one below the agent.
+    #[serde(default)]
+    depth: Option<usize>,
+    /// For how many seconds; without: an hour.
+    #[serde(default)]
+    expires: Option<u64>,
+    #[serde(default)]
+    operations: BTreeSet<String>,
 }
 
 /// Do the cases beside the policies come out as they say?
@@ -182,6 +202,18 @@ impl Desk {
             .find_map(|agent| self.directory.get(agent))
             .ok_or_else(|| format!("no such agent: `{}`", asked.agent))?;
         let scopes = asked.scopes.unwrap_or_else(|| agent.scopes.clone());
+        let deed = match (asked.operation, asked.delegate) {
+            (Some(name), None) => {
+                Deed::Call { operation: operation(&name)?, arguments: arguments(&asked.arguments)? }
+            }
+            (None, Some(delegate)) => Deed::Delegate {
+                child: delegate.child,
+                depth: delegate.depth.unwrap_or(asked.ancestors.len() + 2),
+                lifetime: Duration::from_secs(delegate.expires.unwrap_or(3_600)),
+                operations: delegate.operations,
+            },
+            (_, _) => return Err("say an `operation`, or what to `delegate`".to_owned()),
+        };
         let hypothesis = Hypothesis {
             claims: self.released(agent, &scopes),
             agent: asked.agent,
@@ -191,10 +223,7 @@ impl Desk {
             issuer: self.issuer.clone(),
             audience: String::new(),
             authority: None,
-            deed: Deed::Call {
-                operation: operation(&asked.operation)?,
-                arguments: arguments(&asked.arguments)?,
-            },
+            deed,
             scopes,
             ip: asked.ip,
             at: asked.at.unwrap_or(self.now),

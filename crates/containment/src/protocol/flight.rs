@@ -122,6 +122,8 @@ impl Flight {
 
     /// Says whether it was cut.
     pub(super) fn leave(&self) -> bool {
+        // Dropped at the end, without the lock.
+        let _carrier = self.wire.lock().unwrap_or_else(PoisonError::into_inner).take();
         let done: Result<_, ()> = self.change(|word| Ok(word | LEFT));
         done.is_ok_and(|before| denial(before).is_some())
     }
@@ -137,11 +139,12 @@ impl Flight {
         }
     }
 
+    /// INVARIANT: severed under the lock under which `leave` lets go of the wire. Once the attempt has left, its connection
+    /// may carry another agent's, which must not end for this one.
     fn sever_if(&self, is_due: impl Fn(bool) -> bool) {
-        // Copied out: what ends a connection may drop the passage that is carried by it.
-        let carrier = self.wire.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some(Carrier { wire, is_shared }) = carrier
-            && is_due(is_shared)
+        let carrier = self.wire.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(Carrier { wire, is_shared }) = carrier.as_ref()
+            && is_due(*is_shared)
         {
             wire.sever();
         }

@@ -1,6 +1,6 @@
 use vestibule_containment::{Order, Reason};
 use vestibule_model::Denial;
-use vestibule_store::Store;
+use vestibule_store::{Kind, Record, Store, Subscriber};
 
 use crate::world::{Shelved, Token, World, agent, at, following, open, order};
 
@@ -70,4 +70,26 @@ async fn orders_of_many_at_once_all_come_into_force() {
     }
     let list = world.containment.list();
     assert_eq!(list.iter().map(|entry| entry.cutoff).collect::<Vec<_>>(), [Some(at(15))]);
+}
+
+#[tokio::test]
+async fn of_many_entries_each_denies_its_own_name_alone() {
+    let world = Shelved::open().await;
+    let name = |n: u32| format!("agent-{n}");
+    let body = r#"{"state":"revoked","reason":"compromise","cutoff":null,"by":"operator","at":0}"#;
+    let records = (0..5000).step_by(2).map(|n| Record {
+        kind: Kind::Deny,
+        key: agent(&name(n)).to_string(),
+        version: 1,
+        parent: None,
+        subject: None,
+        expires_at: None,
+        body: body.to_owned(),
+    });
+    world.containment.reset(records.collect()).unwrap();
+    for n in 0..5000 {
+        let denied = (n % 2 == 0).then_some(Denial::AgentRevoked);
+        assert_eq!(Token::of(n, &[&name(n)]).fate(&world.containment), denied, "{n}");
+    }
+    assert_eq!(world.containment.list().len(), 2500);
 }

@@ -40,9 +40,24 @@ pub(super) struct Explain {
     /// The agent that would call.
     #[arg(long)]
     agent: String,
-    /// The operation, as `app__name`.
+    /// The agents above it, from the root on; repeatable.
+    #[arg(long = "ancestor", value_name = "AGENT")]
+    ancestors: Vec<String>,
+    /// The human that it acts for, as ISSUER#SUBJECT.
     #[arg(long)]
-    operation: String,
+    user: Option<String>,
+    /// A group of that human; repeatable.
+    #[arg(long = "user-group", value_name = "GROUP", requires = "user")]
+    user_groups: Vec<String>,
+    /// The operation, as `app__name`.
+    #[arg(long, required_unless_present = "delegate")]
+    operation: Option<String>,
+    /// Ask about handing on to this agent, in place of an operation.
+    #[arg(long, value_name = "CHILD", conflicts_with_all = ["operation", "arguments"])]
+    delegate: Option<String>,
+    /// For how many seconds it would be handed on.
+    #[arg(long, value_name = "SECONDS", requires = "delegate", default_value_t = 3_600)]
+    expires: u64,
     /// The arguments, as a JSON object.
     #[arg(long, default_value = "{}", value_name = "JSON")]
     arguments: String,
@@ -70,6 +85,9 @@ pub(super) struct Applicable {
     /// The human that it acts for, as ISSUER#SUBJECT.
     #[arg(long)]
     user: Option<String>,
+    /// A group of that human; repeatable.
+    #[arg(long = "user-group", value_name = "GROUP", requires = "user")]
+    user_groups: Vec<String>,
     #[command(flatten)]
     target: Target,
 }
@@ -179,9 +197,12 @@ impl Explain {
         let arguments: Value = serde_json::from_str(&self.arguments)
             .map_err(|error| Failure::Usage(format!("`--arguments` is not JSON: {error}")))?;
         let scopes = if self.scopes.is_empty() && !self.no_scope { Value::Null } else { json!(self.scopes) };
+        let delegate = self.delegate.map(|child| json!({ "child": child, "expires": self.expires }));
         let body = json!({
-            "agent": self.agent, "operation": self.operation, "arguments": arguments, "scopes": scopes,
-            "ip": self.ip, "at": self.at.map(jiff::Timestamp::as_millisecond),
+            "agent": self.agent, "ancestors": self.ancestors, "user": self.user.as_deref().map(user).transpose()?,
+            "user_groups": self.user_groups, "operation": self.operation, "arguments": arguments,
+            "delegate": delegate, "scopes": scopes, "ip": self.ip,
+            "at": self.at.map(jiff::Timestamp::as_millisecond),
         });
         let explained_by = ask(&self.target, "explain", &body).await?;
         out.result(&explained_by, || explained(&explained_by));
@@ -240,7 +261,7 @@ fn is_without_grant(subject: &Value) -> bool {
 impl Applicable {
     async fn execute(self, out: &Out) -> Outcome {
         let user = self.user.as_deref().map(user).transpose()?;
-        let body = json!({ "agent": self.agent, "user": user });
+        let body = json!({ "agent": self.agent, "user": user, "user_groups": self.user_groups });
         let applicable = ask(&self.target, "applicable", &body).await?;
         let operations: Vec<Value> = items(&applicable, "operations").collect();
         if out.is_json() {

@@ -89,7 +89,7 @@ impl Wire {
         }
     }
 
-    /// Whether other requests than one at a time are answered on this connection: HTTP/2.
+    /// Whether replies to several requests may be under way on this connection at once: HTTP/2.
     pub(crate) fn is_shared(&self) -> bool {
         self.lock().is_shared
     }

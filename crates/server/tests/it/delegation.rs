@@ -173,7 +173,11 @@ impl Scene {
         let served = self.served.fetch_add(1, Ordering::SeqCst) + 1;
         assert_eq!(self.upstream.requests().len(), served, "the application saw another number of requests");
         let record = self.gateway.attempt_of(reply).await;
-        assert_eq!((&record["decision"], &record["outcome"]), (&json!("permit"), &json!("completed")), "{record}");
+        assert_eq!(
+            (&record["decision"], &record["outcome"]),
+            (&json!("permit"), &json!("completed")),
+            "{record}"
+        );
         record
     }
 
@@ -183,7 +187,11 @@ impl Scene {
         let served = self.served.load(Ordering::SeqCst);
         assert_eq!(self.upstream.requests().len(), served, "{what}: the application saw a request");
         let record = self.gateway.attempt_of(reply).await;
-        assert_eq!((&record["denial"], &record["decision"]), (&json!(code), &json!("deny")), "{what}: {record}");
+        assert_eq!(
+            (&record["denial"], &record["decision"]),
+            (&json!(code), &json!("deny")),
+            "{what}: {record}"
+        );
         assert_eq!(record["outcome"], "refused", "{what}");
         record
     }
@@ -214,7 +222,8 @@ impl Scene {
     /// aborted. With the token that the helper was called with.
     pub(crate) async fn calling(&self, agent: Holder) -> (tokio::task::JoinHandle<Reply>, String) {
         self.called.hold();
-        let (url, before) = (format!("{}/ask", self.gateway.resource("helper")), self.called.requests().len());
+        let (url, before) =
+            (format!("{}/ask", self.gateway.resource("helper")), self.called.requests().len());
         let call = tokio::spawn(async move { agent.send("GET", &url, || Http::get(&url)).await });
         self.called.wait_for(before + 1).await;
         let seen = self.called.requests().pop().unwrap();

@@ -44,7 +44,12 @@ pub(super) struct Door {
 impl Door {
     pub(super) fn new(issuer: &str) -> Result<Arc<Self>, Failure> {
         let clock = SystemClock::default();
-        Ok(Arc::new(Self { issuer: issuer.to_owned(), clock, client: http_client()?, nonce: Mutex::default() }))
+        Ok(Arc::new(Self {
+            issuer: issuer.to_owned(),
+            clock,
+            client: http_client()?,
+            nonce: Mutex::default(),
+        }))
     }
 
     /// Sends a request as it is, of somebody without a key.
@@ -124,7 +129,9 @@ impl Holder {
         for _ in 1..TRIES {
             let challenge = response.headers().get(header::WWW_AUTHENTICATE);
             let wants_nonce = response.status() == StatusCode::UNAUTHORIZED
-                && challenge.and_then(|value| value.to_str().ok()).is_some_and(|it| it.contains("use_dpop_nonce"));
+                && challenge
+                    .and_then(|value| value.to_str().ok())
+                    .is_some_and(|it| it.contains("use_dpop_nonce"));
             if !wants_nonce {
                 break;
             }
@@ -159,9 +166,7 @@ impl Holder {
             members.extend(self.door.nonce().map(|nonce| ("nonce".to_owned(), json!(nonce))));
             members.extend(token.map(|token| ("ath".to_owned(), json!(hash(token)))));
         }
-        self.key
-            .sign(json!({ "typ": "dpop+jwt", "jwk": self.key.jwk() }), &claims)
-            .map_err(Failure::broken)
+        self.key.sign(json!({ "typ": "dpop+jwt", "jwk": self.key.jwk() }), &claims).map_err(Failure::broken)
     }
 
     /// What it signs so that the agent whose token this is may spawn it.

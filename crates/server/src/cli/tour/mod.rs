@@ -51,11 +51,15 @@ impl Tour {
         if self.incident {
             let users = contract.pointer("/users/0/issuer").and_then(Value::as_str);
             let users = users.ok_or_else(|| Failure::usage("this quickstart has no issuer of users"))?;
-            incident::play(&mut stage, &admin, &places, &incident::Backstage { dir: &self.dir, users }).await?;
-            return stage.end("That is an incident. By hand, with your own: docs/guides/respond-to-an-incident.md");
+            incident::play(&mut stage, &admin, &places, &incident::Backstage { dir: &self.dir, users })
+                .await?;
+            return stage
+                .end("That is an incident. By hand, with your own: docs/guides/respond-to-an-incident.md");
         }
         story::play(&mut stage, &admin, &places).await?;
-        stage.end("That is the tour. Next: put an application of yours behind it, docs/guides/put-an-app-behind.md")
+        stage.end(
+            "That is the tour. Next: put an application of yours behind it, docs/guides/put-an-app-behind.md",
+        )
     }
 }
 

@@ -16,11 +16,7 @@ pub(super) fn brief(text: &str) -> String {
     }
     let is_id = text.len() >= ID_MIN_CHARS
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
-    if is_id {
-        format!("{}…", text.chars().take(SHOWN_CHARS).collect::<String>())
-    } else {
-        text.to_owned()
-    }
+    if is_id { format!("{}…", text.chars().take(SHOWN_CHARS).collect::<String>()) } else { text.to_owned() }
 }
 
 /// JSON on as few lines as fit into `width` columns, its identifiers brief.

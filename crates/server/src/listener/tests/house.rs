@@ -1,22 +1,9 @@
-//! A connection with a handler at one end, a client at the other, and in between a transport with windows in it.
+//! A connection with a handler at one end and a client at the other.
 
-use std::{
-    collections::HashMap,
-    io,
-    pin::Pin,
-    sync::{
-        Arc, Mutex, Weak,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
-    },
-    task::{Context, Poll, ready},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
-use axum::body::Body;
 use bytes::Bytes;
-use futures_util::{stream, task::AtomicWaker};
 use http::{Method, Request, Response};
-use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::{BodyExt, Full};
 use hyper::{
     body::Incoming,
@@ -26,14 +13,18 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::{ClientConfig, RootCertStore};
 use tempfile::TempDir;
 use tokio::{
-    io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf},
+    io::{AsyncRead, AsyncWrite, DuplexStream},
     task::JoinHandle,
     time::timeout,
 };
 use tokio_rustls::TlsConnector;
-use tokio_util::sync::{CancellationToken, DropGuard, WaitForCancellationFutureOwned};
+use tokio_util::sync::CancellationToken;
 
-use super::super::{Handler, Peer, Ticket, Wire, connection::Connection, wire::Transport};
+use super::{
+    super::connection::Connection,
+    book::{Book, handler},
+    pipe::{Far, Gate, Log, Near},
+};
 use crate::{
     config::{LimitsConfig, TlsConfig},
     tls::Tls,
@@ -51,256 +42,6 @@ pub(super) enum Kind {
 
 impl Kind {
     pub(super) const ALL: [Self; 3] = [Self::Plain, Self::Tls, Self::H2];
-}
-
-/// What was written to the near end.
-#[derive(Default)]
-pub(super) struct Log {
-    written: AtomicUsize,
-    is_blocked: AtomicBool,
-    was_reset: AtomicBool,
-}
-
-impl Log {
-    pub(super) fn written(&self) -> usize {
-        self.written.load(Ordering::SeqCst)
-    }
-
-    /// Whether the last write found no room.
-    pub(super) fn is_blocked(&self) -> bool {
-        self.is_blocked.load(Ordering::SeqCst)
-    }
-
-    pub(super) fn was_reset(&self) -> bool {
-        self.was_reset.load(Ordering::SeqCst)
-    }
-}
-
-struct Near {
-    pipe: DuplexStream,
-    log: Arc<Log>,
-}
-
-impl Transport for Near {
-    fn reset_on_close(&self) {
-        self.log.was_reset.store(true, Ordering::SeqCst);
-    }
-}
-
-impl AsyncRead for Near {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.pipe).poll_read(cx, buffer)
-    }
-}
-
-impl AsyncWrite for Near {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.pipe).poll_write(cx, bytes);
-        self.log.is_blocked.store(polled.is_pending(), Ordering::SeqCst);
-        if let Poll::Ready(Ok(count)) = &polled {
-            self.log.written.fetch_add(*count, Ordering::SeqCst);
-        }
-        polled
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.pipe).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.pipe).poll_shutdown(cx)
-    }
-}
-
-/// Whether the client reads.
-#[derive(Default)]
-pub(super) struct Gate {
-    is_shut: AtomicBool,
-    is_hung_up: AtomicBool,
-    opened: AtomicWaker,
-}
-
-impl Gate {
-    pub(super) fn shut(&self) {
-        self.is_shut.store(true, Ordering::SeqCst);
-    }
-
-    pub(super) fn open(&self) {
-        self.is_shut.store(false, Ordering::SeqCst);
-        self.opened.wake();
-    }
-
-    fn hang_up(&self) {
-        self.is_hung_up.store(true, Ordering::SeqCst);
-        self.open();
-    }
-}
-
-struct Far {
-    pipe: DuplexStream,
-    gate: Arc<Gate>,
-}
-
-impl AsyncRead for Far {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        self.gate.opened.register(cx.waker());
-        if self.gate.is_hung_up.load(Ordering::SeqCst) {
-            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
-        }
-        if self.gate.is_shut.load(Ordering::SeqCst) {
-            return Poll::Pending;
-        }
-        Pin::new(&mut self.pipe).poll_read(cx, buffer)
-    }
-}
-
-impl AsyncWrite for Far {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.pipe).poll_write(cx, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.pipe).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.pipe).poll_shutdown(cx)
-    }
-}
-
-/// A ticket that can be watched from outside.
-struct Watched {
-    cancelled: CancellationToken,
-    _gone: DropGuard,
-}
-
-impl Ticket for Watched {
-    fn cancelled(&self) -> WaitForCancellationFutureOwned {
-        self.cancelled.clone().cancelled_owned()
-    }
-}
-
-/// The reply to one request, seen from outside.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Sight {
-    /// Revokes it.
-    pub(super) cancelled: CancellationToken,
-    ticket_gone: CancellationToken,
-    body_gone: CancellationToken,
-}
-
-impl Sight {
-    /// Whether the ticket has been let go.
-    pub(super) fn has_left(&self) -> bool {
-        self.ticket_gone.is_cancelled()
-    }
-
-    /// Whether hyper has all of the body, or gave it up.
-    pub(super) fn is_given(&self) -> bool {
-        self.body_gone.is_cancelled()
-    }
-}
-
-/// A body that tells when it is dropped.
-struct Seen {
-    body: Body,
-    _gone: DropGuard,
-}
-
-impl HttpBody for Seen {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Poll::Ready(ready!(Pin::new(&mut self.body).poll_frame(cx)))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
-/// What the handler saw.
-#[derive(Default)]
-pub(super) struct Book {
-    sights: Mutex<HashMap<String, Sight>>,
-    wire: Mutex<Weak<Wire>>,
-}
-
-impl Book {
-    /// What became of the reply to the request for `path`.
-    pub(super) fn sight(&self, path: &str) -> Sight {
-        self.sights.lock().unwrap().entry(path.to_owned()).or_default().clone()
-    }
-
-    /// The wire, while there is one.
-    pub(super) fn wire(&self) -> Option<Arc<Wire>> {
-        self.wire.lock().unwrap().upgrade()
-    }
-
-    async fn answer(self: Arc<Self>, request: Request<Incoming>, peer: Peer) -> Response<Body> {
-        let path = request.uri().path().to_owned();
-        let sight = self.sight(&path);
-        *self.wire.lock().unwrap() = Arc::downgrade(&peer.wire());
-        peer.keep(Arc::new(Watched {
-            cancelled: sight.cancelled.clone(),
-            _gone: sight.ticket_gone.drop_guard(),
-        }));
-        let mut parts = path.trim_start_matches('/').split('/');
-        let what = parts.next().unwrap();
-        let mut number = || parts.next().unwrap().parse::<usize>().unwrap();
-        let body = match what {
-            "empty" => Body::empty(),
-            "whole" => Body::from(vec![b'x'; number()]),
-            "chunks" => {
-                let (count, size) = (number(), number());
-                let chunk = move |_| Ok::<_, io::Error>(Bytes::from(vec![b'x'; size]));
-                Body::from_stream(stream::iter((0..count).map(chunk)))
-            }
-            "endless" => Body::from_stream(endless(sight.cancelled.clone())),
-            "never" => std::future::pending().await,
-            "read" => {
-                let read = request.into_body().collect().await.unwrap().to_bytes();
-                Body::from(read)
-            }
-            other => panic!("no reply is called {other}"),
-        };
-        Response::new(Body::new(Seen { body, _gone: sight.body_gone.drop_guard() }))
-    }
-}
-
-/// Goes on until it is revoked.
-fn endless(cancelled: CancellationToken) -> impl stream::Stream<Item = Result<Bytes, &'static str>> {
-    stream::unfold(cancelled, async |cancelled| {
-        tokio::task::yield_now().await;
-        let next = if cancelled.is_cancelled() { Err("revoked") } else { Ok(Bytes::from(vec![b'x'; 100])) };
-        Some((next, cancelled))
-    })
-}
-
-/// A handler for a listener, and what it sees.
-pub(super) fn handler() -> (Arc<Book>, Handler) {
-    let book = Arc::new(Book::default());
-    let handler: Handler = Arc::new({
-        let book = Arc::clone(&book);
-        move |request, peer| Box::pin(Arc::clone(&book).answer(request, peer))
-    });
-    (book, handler)
 }
 
 /// TLS with a certificate for 127.0.0.1, and a client's side of it.

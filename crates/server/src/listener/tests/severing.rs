@@ -8,7 +8,10 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::house::{Book, House, Kind, handler, settle, size, soon, tls, until};
+use super::{
+    book::{Book, handler},
+    house::{House, Kind, settle, size, soon, tls, until},
+};
 use crate::{config::LimitsConfig, listener::Listener, tls::Tls};
 
 #[tokio::test]

@@ -53,10 +53,14 @@ async fn a_token_that_was_issued_to_another_client_is_a_stolen_one() {
     }
     let mine = scene.id_token("alice", &[]);
     let reply = ask(&scene, &scene.helper, &mine).await.unwrap_err();
-    let record =
-        scene.refused("presented by another agent", &reply, "invalid_request", "user-token-not-for-client").await;
+    let record = scene
+        .refused("presented by another agent", &reply, "invalid_request", "user-token-not-for-client")
+        .await;
     assert_eq!(record["agent"], "helper", "who presents what is not theirs is worth knowing");
-    assert!(ask(&scene, &scene.planner, &mine).await.is_ok(), "it was good for the one that it was issued to");
+    assert!(
+        ask(&scene, &scene.planner, &mine).await.is_ok(),
+        "it was good for the one that it was issued to"
+    );
 }
 
 #[tokio::test]

@@ -62,7 +62,8 @@ async fn what_the_agent_may_and_the_human_may_not_is_refused_and_the_other_way_r
 
     let reader = scene.gateway.agent("helper-2", json!({ "groups": ["readers"] })).await;
     let now = scene.gateway.clock.now();
-    let claims = json!({ "groups": ["owners"], "may_act": { "sub": "helper-2", "iss": scene.gateway.url("") } });
+    let claims =
+        json!({ "groups": ["owners"], "may_act": { "sub": "helper-2", "iss": scene.gateway.url("") } });
     let id_token = scene.users.id_token("olga", "a-console", now, &claims);
     let reader = Holder::for_user(&reader, key(), &id_token, &[("resource", &api)]).await;
     scene.served(&scene.list(&reader).await).await;
@@ -93,7 +94,10 @@ async fn an_agent_alone_and_the_same_agent_for_a_human_are_told_apart() {
     let reply = scene.create(&alone, &name).await;
     assert_eq!(scene.denied("alone", &reply, 404, "operation-not-permitted").await["user"], Value::Null);
     let record = scene.served(&scene.create(&acting, &name).await).await;
-    assert_eq!((&record["policies"], &record["user"]["subject"]), (&json!(["for", "human"]), &json!("alice")));
+    assert_eq!(
+        (&record["policies"], &record["user"]["subject"]),
+        (&json!(["for", "human"]), &json!("alice"))
+    );
     let reply = scene.list(&acting).await;
     scene.denied("for a human", &reply, 404, "operation-not-permitted").await;
     let claims = alone.claims();
@@ -155,8 +159,12 @@ async fn the_same_login_leads_to_the_same_tree_and_another_login_to_another() {
     assert_ne!(a.node(), c.node());
     assert_ne!(a.claims()["acti"], c.claims()["acti"]);
     let grants = scene.gateway.get("/admin/v1/delegations").await;
-    let digests: Vec<&str> =
-        grants["items"].as_array().unwrap().iter().map(|node| node["grant"]["digest"].as_str().unwrap()).collect();
+    let digests: Vec<&str> = grants["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|node| node["grant"]["digest"].as_str().unwrap())
+        .collect();
     assert_eq!(digests.len(), 2);
     assert!(!grants.to_string().contains(&first), "the token of the human is kept");
 }
@@ -173,7 +181,8 @@ async fn an_access_token_of_a_human_is_accepted_only_where_the_operator_says_how
         "iss": scene.users.id(), "sub": "alice", "aud": "https://api.example", "client_id": "planner-client",
         "iat": now, "exp": now + 300, "jti": "x", "scope": "api", "groups": ["developers"],
     });
-    let of_type = |typ: &str| scene.users.sign(&json!({ "alg": "ES256", "typ": typ, "kid": "user-key" }), &claims);
+    let of_type =
+        |typ: &str| scene.users.sign(&json!({ "alg": "ES256", "typ": typ, "kid": "user-key" }), &claims);
     let ask = async |token: &str, kind: &str| {
         let api = scene.api();
         let form = [

@@ -114,7 +114,8 @@ impl Door {
                 meta.insert("io.modelcontextprotocol/clientCapabilities".to_owned(), json!({}));
             }
         } else if let Some(session) = session {
-            request = request.header("mcp-protocol-version", LEGACY_VERSION).header("mcp-session-id", session);
+            request =
+                request.header("mcp-protocol-version", LEGACY_VERSION).header("mcp-session-id", session);
         }
         let message = json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params });
         request.body(Bytes::from(message.to_string())).map_err(Failure::broken)

@@ -3,7 +3,10 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use vestibule_model::{AUTHORITY_TYPE, AppKind};
 
-use super::{super::{agent::Answer, holder::Holder, shown::brief}, World};
+use super::{
+    super::{agent::Answer, holder::Holder, shown::brief},
+    World,
+};
 use crate::cli::{Failure, Outcome};
 
 pub(super) const EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
@@ -40,11 +43,6 @@ impl Cast {
     pub(super) fn called(&self, id: &str) -> String {
         let known = self.all().into_iter().find(|member| member.holder.id == id);
         known.map_or_else(|| brief(id), |member| member.called())
-    }
-
-    /// Its part in the story, if it has one.
-    pub(super) fn part(&self, id: &str) -> Option<&'static str> {
-        self.all().into_iter().find(|member| member.holder.id == id).map(|member| member.holder.name)
     }
 }
 
@@ -117,7 +115,8 @@ pub(super) fn said(answer: &Answer) -> String {
 
 /// Registers an agent as an operator does: with a secret, or with its public key.
 pub(super) async fn register(world: &World<'_>, id: &str, jwks: Option<Value>) -> Result<Value, Failure> {
-    let agent = json!({ "id": id, "groups": ["sandbox-agents"], "trust": 1, "scopes": ["repo"], "jwks": jwks });
+    let agent =
+        json!({ "id": id, "groups": ["sandbox-agents"], "trust": 1, "scopes": ["repo"], "jwks": jwks });
     world.admin.post("/admin/v1/agents", &agent).await
 }
 

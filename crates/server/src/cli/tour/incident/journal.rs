@@ -113,7 +113,10 @@ pub(super) async fn play(stage: &mut Stage<'_>, world: &World<'_>, flights: &Fli
         &format!("it has stopped work on each of the {count} calls that had reached it"),
     );
     stage.check(
-        flights.cut().filter(|call| call.manner == Manner::Turn).all(|call| !outcomes.contains_key(&call.seconds)),
+        flights
+            .cut()
+            .filter(|call| call.manner == Manner::Turn)
+            .all(|call| !outcomes.contains_key(&call.seconds)),
         "of the calls that waited for their turn it never heard",
     );
     stage.check(

@@ -47,7 +47,10 @@ pub(super) async fn play(
     let answer = asked(world.places.mcp.clone()).await?;
     let endpoint = holder.token_endpoint();
     stage.wire(&format!("POST {endpoint}\nDPoP: a proof by its key, for this URL, with the gateway's nonce"));
-    stage.wire(&format!("  grant_type=token-exchange  subject_token=the ID token  resource={}", world.places.mcp));
+    stage.wire(&format!(
+        "  grant_type=token-exchange  subject_token=the ID token  resource={}",
+        world.places.mcp
+    ));
     stage.wire(&said(&answer));
     let (mcp, http) = (token_of(&answer), token_of(&asked(world.places.http.clone()).await?));
     must_have(&mcp, "orchestrator")?;
