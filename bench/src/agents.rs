@@ -57,10 +57,7 @@ fn refused(what: &str, reply: &Reply) -> Failed {
 pub(crate) fn with_proofs(holders: Vec<Holder>, target: &Target, proofs: usize) -> Vec<BoundToken> {
     let url = format!("http://{}{}", target.authority, target.path);
     let sign = |holder: &Holder| {
-        BoundToken::new(
-            holder.token().to_owned(),
-            (0..proofs).map(|_| holder.proof("POST", &url)).collect(),
-        )
+        BoundToken::new(holder.token().to_owned(), (0..proofs).map(|_| holder.proof("POST", &url)).collect())
     };
     thread::scope(|scope| {
         let signers: Vec<_> = holders.iter().map(|holder| scope.spawn(move || sign(holder))).collect();

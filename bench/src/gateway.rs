@@ -42,7 +42,8 @@ impl Gateway {
     /// Starts `binary` on a fresh folder, in front of an application at `upstream`. `limits` is that section of the
     /// configuration, in one line; empty for the defaults.
     pub(crate) fn start(binary: &Path, folder: &Path, upstream: &str, limits: &str) -> Result<Self, Failed> {
-        folder::prepare(folder, upstream, limits).map_err(|error| Failed::because(folder.display(), error))?;
+        folder::prepare(folder, upstream, limits)
+            .map_err(|error| Failed::because(folder.display(), error))?;
         let mut command = Command::new(binary);
         command.arg("run").arg("--dir").arg(folder).args(["--output", "json"]);
         let (process, line) = Process::start("vestibule", &mut command)?;
@@ -143,8 +144,8 @@ impl Gateway {
     /// A connection for orders.
     pub(crate) fn operator(&self) -> Result<Operator, Failed> {
         let target = self.admin.at("/admin/v1/revocations");
-        let connection = Connection::open(&target.authority)
-            .map_err(|error| Failed::because(&target.authority, error))?;
+        let connection =
+            Connection::open(&target.authority).map_err(|error| Failed::because(&target.authority, error))?;
         Ok(Operator { connection, target, authorization: self.authorization() })
     }
 
@@ -175,8 +176,7 @@ pub(crate) struct Operator {
 impl Operator {
     /// Revokes an agent, or tells only what that would do. Gives the report.
     pub(crate) fn revoke(&mut self, agent: &str, is_rehearsal: bool) -> Result<Value, Failed> {
-        let order =
-            json!({ "kind": "agent", "id": agent, "reason": "compromise", "dry_run": is_rehearsal });
+        let order = json!({ "kind": "agent", "id": agent, "reason": "compromise", "dry_run": is_rehearsal });
         let request = request(&self.target, &self.authorization, "application/json", &order.to_string());
         answer(&self.target, self.connection.exchange(request.as_bytes()))
     }

@@ -70,7 +70,8 @@ impl Credentials {
         match self {
             Self::Nothing => (String::new(), None),
             Self::Bearer(tokens) => {
-                let token = turn(tokens, connection).map(|token| format!("authorization: Bearer {token}\r\n"));
+                let token =
+                    turn(tokens, connection).map(|token| format!("authorization: Bearer {token}\r\n"));
                 (token.unwrap_or_default(), None)
             }
             Self::Bound(tokens) => {

@@ -1,8 +1,13 @@
-//! What the gateway costs, against a bare pass-through proxy on the same HTTP stack, in one run on one machine. Ratios
-//! are gates, because they survive a change of machine; absolute figures are reported.
+//! What the gateway costs, against a bare pass-through proxy on the same HTTP stack, and how fast it cuts, in one run on
+//! one machine. Ratios are gates, because they survive a change of machine; absolute figures are reported.
 
+mod agents;
+mod application;
+mod folder;
 mod gateway;
+mod incident;
 mod load;
+mod parts;
 mod passthrough;
 mod process;
 mod report;
@@ -23,7 +28,12 @@ use std::{
 use clap::{Parser, Subcommand};
 use serde_json::json;
 
-use crate::{load::Plan, wire::Target, workload::Workload};
+use crate::{
+    application::Application,
+    load::{Credentials, Plan},
+    wire::Target,
+    workload::Workload,
+};
 
 /// The allocator of the gateway, so that the pass-through proxy has no handicap and no advantage.
 #[global_allocator]
@@ -51,7 +61,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Serve an application that answers at once: MCP at `/mcp`, plain HTTP everywhere else.
+    /// Serve an application that answers at once: MCP at `/mcp`, plain HTTP everywhere else. What asks for `/hold` is never
+    /// answered; `/held` tells how many are waiting so.
     Upstream {
         /// Address to bind; port 0 takes a free one, which is printed.
         #[arg(long, default_value = "127.0.0.1:0")]
@@ -68,8 +79,28 @@ enum Command {
     },
     /// Put load on one URL and print what was measured.
     Load(Load),
-    /// Compare the gateway with the pass-through proxy.
+    /// Revoke an agent with much in flight, and measure how long that takes.
+    Incident(Incident),
+    /// Measure parts of the gateway through their libraries.
+    Parts(parts::Amount),
+    /// Compare the gateway with the pass-through proxy, then the incidents and the parts.
     Run(run::Run),
+}
+
+#[derive(Debug, clap::Args)]
+struct Incident {
+    /// The gateway's binary, a release build.
+    #[arg(long, default_value = "target/release/vestibule", value_name = "FILE")]
+    vestibule: PathBuf,
+    #[command(flatten)]
+    size: incident::Size,
+}
+
+impl Incident {
+    fn execute(self) -> Result<(), Failed> {
+        print(&incident::measure(&self.vestibule, &Application::start()?, self.size)?);
+        Ok(())
+    }
 }
 
 #[derive(Debug, clap::Args)]
@@ -99,19 +130,19 @@ struct Load {
 
 impl Load {
     fn execute(self) -> Result<(), Failed> {
-        let tokens = match &self.token_file {
-            None => Vec::new(),
+        let credentials = match &self.token_file {
+            None => Credentials::Nothing,
             Some(path) => {
                 let text =
                     std::fs::read_to_string(path).map_err(|error| Failed::because(path.display(), error))?;
-                text.lines().map(str::to_owned).collect()
+                Credentials::Bearer(text.lines().map(str::to_owned).collect())
             }
         };
         let plan = Plan {
             target: Target::parse(&self.url)?,
             workload: self.body,
             headers: self.headers,
-            tokens,
+            credentials,
             connections: self.connections,
             duration: Duration::try_from_secs_f64(self.seconds)
                 .map_err(|error| Failed::because("--seconds", error))?,
@@ -135,6 +166,8 @@ fn main() -> ExitCode {
             server::block_on(passthrough::serve(listen, &to)).map(|()| true)
         }
         Command::Load(load) => load.execute().map(|()| true),
+        Command::Incident(incident) => incident.execute().map(|()| true),
+        Command::Parts(amount) => parts::measure(amount).map(|parts| print(&parts)).map(|()| true),
         Command::Run(run) => run.execute(),
     };
     match done {

@@ -1,17 +1,25 @@
-use std::{path::PathBuf, process::Command, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::{
-    Failed,
+    Failed, agents,
+    application::{Application, companion},
     gateway::{Gateway, until_ready},
-    load::{self, Measured, Plan},
+    incident,
+    load::{self, Credentials, Measured, Plan},
+    parts::{self, median},
     print,
     process::Process,
-    report::{Comparison, Figures, Report},
+    report::{BOUND_DEPTH, Comparison, Figures, Report},
     wire::Target,
     workload::Workload,
 };
+
+/// Proofs for a turn that does not count, of all agents together.
+const PROOFS_AT_FIRST: usize = 4_000;
+/// Proofs for a turn that counts, as a multiple of what the last turns took.
+const PROOFS_TO_SPARE: f64 = 1.5;
 
 /// Compares the gateway with the pass-through proxy: the same application behind both, the same load on both, turn and
 /// turn about.
@@ -38,6 +46,10 @@ pub(crate) struct Run {
     /// Exit with 1 when a gate fails.
     #[arg(long)]
     gate: bool,
+    #[command(flatten)]
+    incident: incident::Size,
+    #[command(flatten)]
+    parts: parts::Amount,
 }
 
 /// The processes and where they listen.
@@ -49,11 +61,16 @@ struct Bench {
     turn: Duration,
 }
 
-/// Which of the two has its turn.
+/// Who has its turn.
 #[derive(Debug, Clone, Copy)]
 enum Side {
     Passthrough,
-    Gateway,
+    /// The gateway, for registered agents with bearer tokens.
+    Bearer,
+    /// The gateway, for agents at the end of a chain, with a proof for each request: at most so many requests.
+    Bound {
+        proofs: usize,
+    },
 }
 
 /// One turn.
@@ -65,10 +82,22 @@ struct Turn {
 impl Run {
     /// Whether the gates hold, or were not asked about.
     pub(crate) fn execute(self) -> Result<bool, Failed> {
+        let application = Application::start()?;
+        let report = self.compare(&application)?;
+        if self.json {
+            print(&json!(report));
+        } else {
+            print(&report);
+        }
+        Ok(report.holds() || !self.gate)
+    }
+
+    fn compare(&self, application: &Application) -> Result<Report, Failed> {
+        let incident = incident::measure(&self.vestibule, application, self.incident)?;
+        let parts = parts::measure(self.parts)?;
         let folder = tempfile::tempdir().map_err(|error| Failed::because("no temporary folder", error))?;
-        let (_upstream, upstream_url) = companion("upstream", &[])?;
-        let (passthrough, passthrough_url) = companion("passthrough", &["--to", &upstream_url])?;
-        let mut gateway = Gateway::start(&self.vestibule, folder.path(), &upstream_url)?;
+        let (passthrough, passthrough_url) = companion("passthrough", &["--to", &application.url])?;
+        let mut gateway = Gateway::start(&self.vestibule, folder.path(), &application.url, "")?;
         gateway.register(self.agents)?;
         let bench = Bench {
             passthrough_at: Target::parse(&passthrough_url)?,
@@ -78,7 +107,7 @@ impl Run {
             turn: Duration::from_secs(self.seconds),
         };
         for workload in Workload::ALL {
-            until_ready(|| bench.warm_up(Side::Gateway, workload))?;
+            until_ready(|| bench.warm_up(Side::Bearer, workload).map(drop))?;
             bench.warm_up(Side::Passthrough, workload)?;
         }
         let resident_mb = bench.resident_mb()?;
@@ -86,49 +115,46 @@ impl Run {
             .into_iter()
             .map(|workload| bench.compare(workload, self.rounds))
             .collect::<Result<Vec<_>, _>>()?;
-        let report = Report {
+        Ok(Report {
             comparisons,
             agents: self.agents,
             resident_mb,
             resident_after_load_mb: bench.resident_mb()?,
-        };
-        if self.json {
-            print(&json!(report));
-        } else {
-            print(&report);
-        }
-        Ok(report.holds() || !self.gate)
+            parts,
+            incident,
+        })
     }
-}
-
-/// Starts this binary once more, as one of the two servers, and gives its URL.
-fn companion(command: &'static str, args: &[&str]) -> Result<(Process, String), Failed> {
-    let myself = std::env::current_exe().map_err(|error| Failed::because(command, error))?;
-    let (process, line) = Process::start(command, Command::new(myself).arg(command).args(args))?;
-    let listen = line.get("listen").and_then(Value::as_str).unwrap_or_default();
-    Ok((process, format!("http://{listen}")))
 }
 
 impl Bench {
     fn plan(&self, side: Side, workload: Workload, rate: Option<f64>) -> Result<Plan, Failed> {
-        let (target, tokens) = match side {
-            Side::Passthrough => (self.passthrough_at.at(workload.path()), Vec::new()),
-            Side::Gateway => (self.gateway.target(workload), self.gateway.tokens(workload)?),
+        let target = match side {
+            Side::Passthrough => self.passthrough_at.at(workload.path()),
+            Side::Bearer | Side::Bound { .. } => self.gateway.target(workload),
+        };
+        let credentials = match side {
+            Side::Passthrough => Credentials::Nothing,
+            Side::Bearer => Credentials::Bearer(self.gateway.tokens(workload)?),
+            Side::Bound { proofs } => {
+                let holders = self.gateway.chains(workload, BOUND_DEPTH)?;
+                let each = proofs.div_ceil(holders.len().max(1));
+                Credentials::Bound(agents::with_proofs(holders, &target, each))
+            }
         };
         let (connections, duration) = (self.connections, self.turn);
-        Ok(Plan { target, workload, headers: Vec::new(), tokens, connections, duration, rate })
+        Ok(Plan { target, workload, headers: Vec::new(), credentials, connections, duration, rate })
     }
 
     /// A short turn that does not count.
-    fn warm_up(&self, side: Side, workload: Workload) -> Result<(), Failed> {
+    fn warm_up(&self, side: Side, workload: Workload) -> Result<Measured, Failed> {
         let plan = Plan { duration: Duration::from_millis(500), ..self.plan(side, workload, None)? };
-        load::run(&plan)?.without_failures().map(drop)
+        load::run(&plan)?.without_failures()
     }
 
     fn turn(&self, side: Side, workload: Workload, rate: Option<f64>) -> Result<Turn, Failed> {
         let process = match side {
             Side::Passthrough => &self.passthrough,
-            Side::Gateway => &self.gateway.process,
+            Side::Bearer | Side::Bound { .. } => &self.gateway.process,
         };
         let plan = self.plan(side, workload, rate)?;
         let before = process.cpu()?;
@@ -138,29 +164,44 @@ impl Bench {
         Ok(Turn { measured, cpu_us })
     }
 
-    /// Turns of both, neighbours in time, so that a machine that slows down slows down both.
-    fn turns(&self, workload: Workload, rounds: u32, rate: Option<f64>) -> Result<Vec<[Turn; 2]>, Failed> {
-        (0..rounds)
-            .map(|_| {
-                Ok([self.turn(Side::Passthrough, workload, rate)?, self.turn(Side::Gateway, workload, rate)?])
-            })
-            .collect()
+    /// Turns of all three, neighbours in time, so that a machine that slows down slows down all.
+    fn full_load(&self, workload: Workload, rounds: u32) -> Result<Vec<[Turn; 3]>, Failed> {
+        let first = Side::Bound { proofs: PROOFS_AT_FIRST };
+        let mut pace = self.warm_up(first, workload)?.throughput();
+        let mut turns = Vec::new();
+        for _ in 0..rounds {
+            let low = self.turn(Side::Passthrough, workload, None)?;
+            let high = self.turn(Side::Bearer, workload, None)?;
+            let proofs = (pace * self.turn.as_secs_f64() * PROOFS_TO_SPARE) as usize;
+            let bound = self.turn(Side::Bound { proofs }, workload, None)?;
+            pace = pace.max(bound.measured.throughput());
+            turns.push([low, high, bound]);
+        }
+        Ok(turns)
+    }
+
+    fn half_load(&self, workload: Workload, rounds: u32, rate: f64) -> Result<Vec<[Turn; 2]>, Failed> {
+        let turn = |side| self.turn(side, workload, Some(rate));
+        (0..rounds).map(|_| Ok([turn(Side::Passthrough)?, turn(Side::Bearer)?])).collect()
     }
 
     fn compare(&self, workload: Workload, rounds: u32) -> Result<Comparison, Failed> {
-        let full = self.turns(workload, rounds, None)?;
-        let gateway = figures(full.iter().map(|[_, high]| high));
+        let full = self.full_load(workload, rounds)?;
+        let gateway = figures(full.iter().map(|[_, high, _]| high));
         let half_load = gateway.throughput / 2.0;
-        let half = self.turns(workload, rounds, Some(half_load))?;
+        let half = self.half_load(workload, rounds, half_load)?;
         let p99 = |turn: &Turn| f64::from(turn.measured.percentile(0.99));
+        let cpu = |low: &Turn, high: &Turn| high.cpu_us / low.cpu_us;
+        let throughput = |low: &Turn, high: &Turn| high.measured.throughput() / low.measured.throughput();
         Ok(Comparison {
             title: workload.title(),
-            passthrough: figures(full.iter().map(|[low, _]| low)),
+            passthrough: figures(full.iter().map(|[low, _, _]| low)),
             gateway,
-            cpu_ratio: median(full.iter().map(|[low, high]| high.cpu_us / low.cpu_us)),
-            throughput_ratio: median(
-                full.iter().map(|[low, high]| high.measured.throughput() / low.measured.throughput()),
-            ),
+            bound: figures(full.iter().map(|[_, _, bound]| bound)),
+            cpu_ratio: median(full.iter().map(|[low, high, _]| cpu(low, high))),
+            throughput_ratio: median(full.iter().map(|[low, high, _]| throughput(low, high))),
+            bound_cpu_ratio: median(full.iter().map(|[low, _, bound]| cpu(low, bound))),
+            bound_throughput_ratio: median(full.iter().map(|[low, _, bound]| throughput(low, bound))),
             half_load,
             half_passthrough_p99_us: median(half.iter().map(|[low, _]| p99(low))),
             half_gateway_p99_us: median(half.iter().map(|[_, high]| p99(high))),
@@ -180,24 +221,5 @@ fn figures<'a>(turns: impl Iterator<Item = &'a Turn> + Clone) -> Figures {
         throughput: of(|turn| turn.measured.throughput()),
         p50_us: of(|turn| f64::from(turn.measured.percentile(0.5))),
         p99_us: of(|turn| f64::from(turn.measured.percentile(0.99))),
-    }
-}
-
-/// The middle one; of an even number the lower one.
-fn median(values: impl Iterator<Item = f64>) -> f64 {
-    let mut values: Vec<f64> = values.collect();
-    values.sort_unstable_by(f64::total_cmp);
-    values.get(values.len().saturating_sub(1) / 2).copied().unwrap_or(f64::NAN)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_median_is_the_middle_one() {
-        assert_eq!(median([3.0, 1.0, 2.0].into_iter()), 2.0);
-        assert_eq!(median([4.0, 1.0, 3.0, 2.0].into_iter()), 2.0);
-        assert!(median(std::iter::empty()).is_nan());
     }
 }

@@ -81,7 +81,7 @@ impl Connection {
 }
 
 /// The answer, or nothing while more of it must come.
-fn parse(bytes: &[u8]) -> io::Result<Option<Answer>> {
+pub(crate) fn parse(bytes: &[u8]) -> io::Result<Option<Answer>> {
     let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") else { return Ok(None) };
     let invalid = || io::Error::other("the answer is not HTTP/1.1 with a length");
     let (head, rest) = bytes.split_at_checked(end + 4).ok_or_else(invalid)?;

@@ -38,7 +38,8 @@ def login(user, client):
                     return tokens(client, grant_type="authorization_code", **code)
                 page = browser.get(to)
             else:
-                page = browser.post(*filled_in(page, user))
+                url, form = filled_in(page, user)
+                page = browser.post(url, data=form)
     raise AssertionError("the login does not end")
 
 

@@ -9,21 +9,27 @@ use std::{path::Path, thread, time::Duration};
 
 use serde_json::Value;
 use vestibule_model::{Clock, SystemClock};
+use vestibule_testkit::Holder;
 
 use crate::{
     Failed,
     agents::block_on,
-    gateway::{Gateway, Operator, until_ready},
-    upstream::Application,
+    application::Application,
+    gateway::{Gateway, until_ready},
 };
 
-use crowd::{Crowd, Sweep};
+use crowd::Crowd;
 use family::Family;
-pub(crate) use figures::Incident;
-use figures::Times;
+pub(crate) use figures::{Incident, Times};
 
 /// Of the requests of an agent, one in so many waits for its turn at the gateway; the application has the others.
 const QUEUED_SHARE: usize = 20;
+
+/// A report lists so many attempts.
+const LISTED_MAX: usize = 1_000;
+
+/// Files of the gateway that are no request's: more than it ever has.
+const OTHER_FILES: usize = 200;
 
 /// After the acknowledgement so long is waited for bytes that must not come.
 const LISTENED: Duration = Duration::from_millis(200);
@@ -59,10 +65,12 @@ impl Size {
     fn check(&self) -> Result<(), Failed> {
         if self.subtree == 0 || self.subtree >= self.family || self.each() < 2 {
             return Err(Failed(
-                "an incident needs a subtree smaller than the family, and two requests of each agent".to_owned(),
+                "an incident needs a subtree smaller than the family, and two requests of each agent"
+                    .to_owned(),
             ));
         }
-        let (needed, allowed) = (2 * self.in_flight + 200, open_files_max());
+        let at_application = self.family * (self.each() - self.queued_each());
+        let (needed, allowed) = (self.in_flight + at_application + OTHER_FILES, open_files_max());
         match allowed {
             Some(allowed) if allowed < needed => Err(Failed(format!(
                 "{} requests in flight need {needed} file descriptors per process and {allowed} are allowed: raise `ulimit \
@@ -83,10 +91,14 @@ impl Size {
     }
 }
 
-/// What one order was about, at the moment of its acknowledgement.
-struct Acknowledged {
+/// What one incident came to.
+struct Cut {
     took: Duration,
-    report: Value,
+    /// How many of the requests were waiting for their turn. A turn that comes free while the others are being cut is
+    /// taken: it may be fewer than there were.
+    queued: usize,
+    /// How many were told.
+    told: usize,
 }
 
 /// Everything that takes part.
@@ -94,7 +106,6 @@ struct Scene<'a> {
     size: Size,
     gateway: &'a Gateway,
     application: &'a Application,
-    operator: Operator,
     clock: SystemClock,
 }
 
@@ -104,79 +115,80 @@ pub(crate) fn measure(binary: &Path, application: &Application, size: Size) -> R
     let folder = tempfile::tempdir().map_err(|error| Failed::because("no temporary folder", error))?;
     let mut gateway = Gateway::start(binary, folder.path(), &application.url, &size.limits())?;
     gateway.register(1)?;
-    let operator = gateway.operator()?;
-    let scene =
-        Scene { size, gateway: &gateway, application, operator, clock: SystemClock::default() };
+    let scene = Scene { size, gateway: &gateway, application, clock: SystemClock::default() };
     scene.play()
 }
 
 impl Scene<'_> {
-    fn play(mut self) -> Result<Incident, Failed> {
+    fn play(self) -> Result<Incident, Failed> {
         let size = self.size;
         let mut family = block_on(Family::new(self.gateway))?;
         // The policies are loaded in the background.
-        until_ready(|| block_on(family.child()).map(drop))?;
+        until_ready(|| block_on(family.children(1)).map(drop))?;
         let others = block_on(family.children(size.family - size.subtree))?;
         let mut crowd = Crowd::open(&self.gateway.hold(), &others, size.each())?;
-        self.until_under_way(&family.id, others.len())?;
-        let (mut orders, mut idle_orders, mut told) = (Vec::new(), Vec::new(), 0);
+        self.until_under_way(&family.id, others.len(), others.len())?;
+        let (mut cuts, mut idle_orders) = (Vec::new(), Vec::new());
         for number in 0..size.incidents {
-            idle_orders.push(self.revoke(&format!("nobody-{number}"))?.took);
-            let (acknowledged, sweep) = self.incident(&mut family)?;
-            orders.push(acknowledged.took);
-            told += sweep.answered;
+            idle_orders.push(self.revoke(&format!("nobody-{number}"))?.0);
+            let subtree;
+            (family, subtree) = block_on(family.subtree(size.subtree))?;
+            cuts.push(self.incident(&subtree)?);
             self.others_are_untouched(&mut crowd, others.len())?;
         }
         let cut = size.subtree * size.each();
+        let told = cuts.iter().map(|cut| cut.told).sum();
         Ok(Incident {
             in_flight: size.family * size.each(),
             cut,
-            cut_queued: size.subtree * size.queued_each(),
             incidents: size.incidents,
-            acknowledged: Times::of(orders),
+            acknowledged: Times::of(cuts.iter().map(|cut| cut.took).collect()),
             acknowledged_idle: Times::of(idle_orders),
+            queued: cuts.iter().map(|cut| cut.queued).sum(),
             told,
-            closed: cut * size.incidents as usize - told,
+            closed: cut * cuts.len() - told,
         })
     }
 
-    /// A fresh agent spawns, all are busy, and it is revoked.
-    fn incident(&mut self, family: &mut Family) -> Result<(Acknowledged, Sweep), Failed> {
-        let subtree = block_on(family.subtree(self.size.subtree))?;
-        let suspect = family::first(&subtree)?.id();
-        let mut crowd = Crowd::open(&self.gateway.hold(), &subtree, self.size.each())?;
-        self.until_under_way(&suspect, subtree.len())?;
-        let acknowledged = self.revoke(&suspect)?;
+    /// An agent and what it has spawned are busy, and it is revoked.
+    fn incident(&self, subtree: &[Holder]) -> Result<Cut, Failed> {
+        let suspect = subtree.first().map(Holder::id).unwrap_or_default();
+        let mut crowd = Crowd::open(&self.gateway.hold(), subtree, self.size.each())?;
+        self.until_under_way(&suspect, subtree.len(), self.size.family)?;
+        let (took, report) = self.revoke(&suspect)?;
         let sweep = crowd.sweep();
-        self.is_all_cut(&acknowledged.report)?;
-        sweep.is_nothing_silent()?;
-        pause(LISTENED);
-        let late = crowd.sweep();
-        if late.bytes > 0 {
-            return Err(Failed(format!("{} bytes came after the acknowledgement", late.bytes)));
+        let queued = self.queued_of_all_cut(&report)?;
+        if sweep.silent + sweep.strange > 0 {
+            return Err(Failed(format!("after the acknowledgement not all that was cut is over: {sweep:?}")));
         }
-        Ok((acknowledged, sweep))
+        pause(LISTENED);
+        match crowd.sweep().bytes {
+            0 => Ok(Cut { took, queued, told: sweep.told }),
+            late => Err(Failed(format!("{late} bytes came after the acknowledgement"))),
+        }
     }
 
-    fn revoke(&mut self, agent: &str) -> Result<Acknowledged, Failed> {
+    /// How long the order took, and its report.
+    fn revoke(&self, agent: &str) -> Result<(Duration, Value), Failed> {
+        let mut operator = self.gateway.operator()?;
         let start = self.clock.monotonic();
-        let report = self.operator.revoke(agent, false)?;
-        Ok(Acknowledged { took: self.clock.monotonic().since(start), report })
+        let report = operator.revoke(agent, false)?;
+        Ok((self.clock.monotonic().since(start), report))
     }
 
-    /// Waits until the requests of the agent and of all below it, `agents` in number, are where they are to stay.
-    fn until_under_way(&mut self, agent: &str, agents: usize) -> Result<(), Failed> {
-        let wanted = (agents * self.size.each()) as u64;
-        let held = self.held_by(self.size.family.min(if agents > self.size.subtree { agents } else { self.size.family }));
+    /// Waits until all requests under that name, which are those of `agents` agents, are in flight, and the application
+    /// holds what it is to hold of `busy` agents.
+    fn until_under_way(&self, name: &str, agents: usize, busy: usize) -> Result<(), Failed> {
+        let (wanted, held) = ((agents * self.size.each()) as u64, self.held_by(busy));
+        let mut operator = self.gateway.operator()?;
         until_ready(|| {
-            let report = self.operator.revoke(agent, true)?;
-            let found = count(&report, "/cut/attempts");
-            let at_application = self.application.held()?;
-            if (found, at_application) == (wanted, held) {
+            let found = count(&operator.revoke(name, true)?, "/cut/attempts");
+            let holds = self.application.held()?;
+            if (found, holds) == (wanted, held) {
                 return Ok(());
             }
             Err(Failed(format!(
-                "{found} of {wanted} requests are in flight, the application holds {at_application} instead of {held}"
+                "{found} of {wanted} requests are in flight, the application holds {holds} of {held}"
             )))
         })
     }
@@ -186,18 +198,17 @@ impl Scene<'_> {
         agents * (self.size.each() - self.size.queued_each())
     }
 
-    fn is_all_cut(&self, report: &Value) -> Result<(), Failed> {
+    /// How many of them were waiting for their turn.
+    fn queued_of_all_cut(&self, report: &Value) -> Result<usize, Failed> {
         let wanted = self.size.subtree * self.size.each();
-        let queued = self.size.subtree * self.size.queued_each();
         let listed = report.get("attempts").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
-        let at = |stage: &str| listed.iter().filter(|one| one.get("stage").is_some_and(|at| at == stage)).count();
-        let (cut, at_queue, at_application) = (count(report, "/cut/attempts"), at("queued"), at("forwarded"));
-        // A report lists a thousand at most.
-        let is_listed = wanted > listed.len() || (at_queue, at_application) == (queued, wanted - queued);
-        if cut == wanted as u64 && is_listed {
-            return Ok(());
+        let at =
+            |stage: &str| listed.iter().filter(|one| one.get("stage").is_some_and(|at| at == stage)).count();
+        let (cut, queued, forwarded) = (count(report, "/cut/attempts"), at("queued"), at("forwarded"));
+        if cut == wanted as u64 && queued + forwarded == wanted.min(LISTED_MAX) {
+            return Ok(queued);
         }
-        Err(Failed(format!("{cut} of {wanted} requests were cut, {at_queue} queued, {at_application} forwarded")))
+        Err(Failed(format!("{cut} of {wanted} requests were cut, {queued} queued, {forwarded} forwarded")))
     }
 
     /// Not one of their sockets has a byte or was closed, and the application holds theirs and no more.
@@ -209,7 +220,7 @@ impl Scene<'_> {
         let held = self.held_by(agents);
         until_ready(|| match self.application.held()? {
             now if now == held => Ok(()),
-            now => Err(Failed(format!("the application holds {now} instead of {held}"))),
+            now => Err(Failed(format!("the application holds {now} of {held}"))),
         })
     }
 }

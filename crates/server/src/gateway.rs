@@ -105,6 +105,7 @@ impl Gateway {
         let secrets = Secrets::new(env);
         let admin_token = secret_file::admin_token(&settings, &secrets, &*entropy)?;
 
+        private_folder(&settings.state_folder)?;
         let evidence = open_evidence(&settings, &clock, &entropy)?;
         let State { store, follower, containment, registry, keys } =
             State::load(&settings, &clock, &entropy).await?;

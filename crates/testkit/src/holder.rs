@@ -79,7 +79,7 @@ impl Holder {
     ///
     /// # Panics
     /// When it is refused.
-    pub async fn root(agent: &TestAgent, key: AgentKey, fields: &[(&str, &str)]) -> Self {
+    pub async fn root(agent: &TestAgent, key: impl Into<Arc<AgentKey>>, fields: &[(&str, &str)]) -> Self {
         let form = [&[("grant_type", "client_credentials")], fields].concat();
         Self::granted(agent, key, &form).await
     }
@@ -88,7 +88,12 @@ impl Holder {
     ///
     /// # Panics
     /// When it is refused.
-    pub async fn for_user(agent: &TestAgent, key: AgentKey, id_token: &str, fields: &[(&str, &str)]) -> Self {
+    pub async fn for_user(
+        agent: &TestAgent,
+        key: impl Into<Arc<AgentKey>>,
+        id_token: &str,
+        fields: &[(&str, &str)],
+    ) -> Self {
         let form = [
             &[("grant_type", EXCHANGE), ("subject_token", id_token), ("subject_token_type", ID_TOKEN)],
             fields,
@@ -103,7 +108,7 @@ impl Holder {
     /// The answer, when it is refused.
     pub async fn invoked(
         agent: &TestAgent,
-        key: AgentKey,
+        key: impl Into<Arc<AgentKey>>,
         call_token: &str,
         fields: &[(&str, &str)],
     ) -> Result<Self, Box<Reply>> {
@@ -113,7 +118,7 @@ impl Holder {
         Self::ask(agent, key, &form).await
     }
 
-    async fn granted(agent: &TestAgent, key: AgentKey, form: &[(&str, &str)]) -> Self {
+    async fn granted(agent: &TestAgent, key: impl Into<Arc<AgentKey>>, form: &[(&str, &str)]) -> Self {
         Self::ask(agent, key, form).await.unwrap_or_else(|reply| panic!("no token: `{}`", reply.text()))
     }
 
@@ -121,10 +126,14 @@ impl Holder {
     ///
     /// # Errors
     /// The answer, when it is refused.
-    pub async fn ask(agent: &TestAgent, key: AgentKey, form: &[(&str, &str)]) -> Result<Self, Box<Reply>> {
+    pub async fn ask(
+        agent: &TestAgent,
+        key: impl Into<Arc<AgentKey>>,
+        form: &[(&str, &str)],
+    ) -> Result<Self, Box<Reply>> {
         let (issuer, token_endpoint, clock) = agent.place();
         let place = Place { issuer, token_endpoint, nonce: Arc::default(), clock };
-        let key = Arc::new(key);
+        let key = key.into();
         let reply = place
             .proven(&key, None, "POST", &place.token_endpoint, || agent.form(form))
             .await
@@ -145,7 +154,7 @@ impl Holder {
     ///
     /// # Panics
     /// When it is refused.
-    pub async fn spawn(&self, child: AgentKey, fields: &[(&str, &str)]) -> Self {
+    pub async fn spawn(&self, child: impl Into<Arc<AgentKey>>, fields: &[(&str, &str)]) -> Self {
         let spawned = self.try_spawn(child, fields).await;
         spawned.unwrap_or_else(|reply| panic!("not spawned: `{}`", reply.text()))
     }
@@ -154,10 +163,15 @@ impl Holder {
     ///
     /// # Errors
     /// The answer, when it is refused.
-    pub async fn try_spawn(&self, child: AgentKey, fields: &[(&str, &str)]) -> Result<Self, Box<Reply>> {
+    pub async fn try_spawn(
+        &self,
+        child: impl Into<Arc<AgentKey>>,
+        fields: &[(&str, &str)],
+    ) -> Result<Self, Box<Reply>> {
+        let child = child.into();
         let actor = self.actor_token(&child, &child.agent());
         let reply = self.exchange(&actor, fields).await;
-        Self::of(Arc::new(child), self.place.clone(), reply)
+        Self::of(child, self.place.clone(), reply)
     }
 
     /// What an agent signs with `key` so that this one may spawn it under `id`.
@@ -218,8 +232,13 @@ impl Holder {
     /// # Errors
     /// [`Cut`] when the connection ends before there is a head.
     pub async fn open(&self, method: &str, url: &str, call: impl Fn() -> Call) -> Result<OpenReply, Cut> {
-        let proof = self.place.proof(&self.key, Some(&self.token), method, url);
-        call().header("authorization", &format!("DPoP {}", self.token)).header("dpop", &proof).open().await
+        self.signed(method, url, call()).open().await
+    }
+
+    /// A request with this agent's token and a proof, which has the nonce that is known: to be sent once.
+    pub fn signed(&self, method: &str, url: &str, call: Call) -> Call {
+        let proof = self.proof(method, url);
+        call.header("authorization", &format!("DPoP {}", self.token)).header("dpop", &proof)
     }
 
     /// The proof for one request, with the nonce that is known.

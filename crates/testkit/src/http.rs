@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header};
 use http_body_util::{BodyExt, Full};
@@ -5,6 +7,9 @@ use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::{net::TcpStream, task::JoinSet};
+use vestibule_model::Clock;
+
+use crate::watched::Watched;
 
 /// A raw HTTP/1.1 client without pool, redirects, retries or cookies. What a test writes is what is sent: no path is
 /// normalised, no header merged.
@@ -108,6 +113,23 @@ impl Call {
         let reply = sender.send_request(self.into_request()).await.map_err(Cut::new)?;
         let (head, body) = reply.into_parts();
         Ok(OpenReply { status: head.status, headers: head.headers, body, _connection: tasks })
+    }
+
+    /// Sends it from a thread that does nothing else than read what comes back, and note when. Asks for the connection to
+    /// be closed behind the reply.
+    ///
+    /// # Panics
+    /// When nobody listens.
+    #[must_use]
+    pub fn watch(self, clock: &Arc<dyn Clock>) -> Watched {
+        let Self { method, authority, target, headers, body } = self.header("connection", "close");
+        let mut request = format!("{method} {target} HTTP/1.1\r\nhost: {authority}\r\n").into_bytes();
+        for (name, value) in &headers {
+            request.extend([name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());
+        }
+        request.extend(format!("content-length: {}\r\n\r\n", body.len()).into_bytes());
+        request.extend_from_slice(&body);
+        Watched::start(&authority, &request, clock)
     }
 
     fn into_request(self) -> Request<Full<Bytes>> {

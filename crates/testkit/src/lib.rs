@@ -12,6 +12,7 @@ mod http;
 mod issuer;
 mod mcp;
 mod upstream;
+mod watched;
 
 pub use self::http::{Call, Cut, Http, OpenReply, Reply};
 pub use agent::{AgentKey, Credential, TestAgent};
@@ -20,3 +21,4 @@ pub use holder::{Holder, token_hash};
 pub use issuer::TestIssuer;
 pub use mcp::{CallReply, Era, Mcp};
 pub use upstream::{Seen, TestUpstream};
+pub use watched::{End, Watched};

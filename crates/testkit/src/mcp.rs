@@ -1,5 +1,5 @@
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
@@ -8,7 +8,10 @@ use http::Method;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-use crate::{answer::Answer, upstream::Seen};
+use crate::{
+    answer::{Answer, Beats},
+    upstream::Seen,
+};
 
 const LEGACY: &str = "2025-11-25";
 const MODERN: &str = "2026-07-28";
@@ -30,6 +33,9 @@ pub enum CallReply {
     Json,
     /// A stream: this many progress notifications, then the result.
     Stream(u32),
+    /// A stream of progress notifications without end, until the upstream is told to finish; then the result. Their
+    /// `progress` counts all the beats of the upstream, see [`crate::TestUpstream::beats`].
+    Beats,
     /// Nothing until it is cancelled: by `notifications/cancelled` (legacy) or by closing the connection.
     Hang,
 }
@@ -47,6 +53,7 @@ pub struct Mcp {
 struct State {
     tools: Vec<Value>,
     reply: CallReply,
+    replies: HashMap<String, CallReply>,
     sessions: HashSet<String>,
     sessions_made: u32,
 }
@@ -55,13 +62,19 @@ impl Mcp {
     /// A server of `era` with these tool definitions, answering calls with [`CallReply::Json`].
     #[must_use]
     pub fn new(era: Era, tools: Vec<Value>) -> Self {
-        let state = State { tools, reply: CallReply::Json, sessions: HashSet::new(), sessions_made: 0 };
+        let (reply, replies) = (CallReply::Json, HashMap::new());
+        let state = State { tools, reply, replies, sessions: HashSet::new(), sessions_made: 0 };
         Self { era, state: Mutex::new(state), cancelled: watch::Sender::default() }
     }
 
-    /// How calls are answered from now on.
+    /// How calls are answered from now on, but those of tools that are answered in a way of their own.
     pub fn reply_with(&self, reply: CallReply) {
         self.state().reply = reply;
+    }
+
+    /// How calls of this tool are answered from now on.
+    pub fn reply_to(&self, tool: &str, reply: CallReply) {
+        self.state().replies.insert(tool.to_owned(), reply);
     }
 
     /// The tool definitions from now on, as after an upgrade of the server.
@@ -176,7 +189,8 @@ impl Mcp {
         if !state.tools.iter().any(|tool| &tool["name"] == name) {
             return Reaction::AtOnce(error(200, message, -32602, "Unknown tool"));
         }
-        match state.reply {
+        match name.as_str().and_then(|name| state.replies.get(name)).copied().unwrap_or(state.reply) {
+            CallReply::Beats => Reaction::Call(self.beats(message)),
             CallReply::Json => Reaction::Call(result(message, self.echo(message))),
             CallReply::Stream(events) => Reaction::Call(self.stream(message, events)),
             CallReply::Hang => Reaction::Hang(message["id"].clone()),
@@ -192,8 +206,25 @@ impl Mcp {
         }
     }
 
+    fn beats(&self, message: &Value) -> Answer {
+        let params = json!({ "progressToken": progress_token(message) });
+        let progress = json!({ "jsonrpc": "2.0", "method": "notifications/progress", "params": params });
+        let opened = progress.to_string();
+        // The number is the last member of `params`, which is the last of the message.
+        let opened = opened.strip_suffix("}}").expect("`params` comes last");
+        let result = json!({ "jsonrpc": "2.0", "id": message["id"], "result": self.echo(message) });
+        Answer::beating(
+            "text/event-stream",
+            Beats {
+                before: format!("event: message\ndata: {opened},\"progress\":"),
+                after: "}}\n\n".to_owned(),
+                last: format!("event: message\ndata: {result}\n\n"),
+            },
+        )
+    }
+
     fn stream(&self, message: &Value, steps: u32) -> Answer {
-        let token = message["params"]["_meta"].get("progressToken").unwrap_or(&message["id"]);
+        let token = progress_token(message);
         let progress = (1..=steps).map(|step| {
             let params = json!({ "progressToken": token, "progress": step, "total": steps });
             json!({ "jsonrpc": "2.0", "method": "notifications/progress", "params": params })
@@ -230,6 +261,10 @@ fn contradiction(seen: &Seen, message: &Value) -> Option<Answer> {
         return Some(error(400, message, -32020, "a header contradicts the body"));
     }
     (version != MODERN).then(|| error(400, message, -32022, "unsupported protocol version"))
+}
+
+fn progress_token(message: &Value) -> &Value {
+    message["params"]["_meta"].get("progressToken").unwrap_or(&message["id"])
 }
 
 fn result(message: &Value, result: Value) -> Answer {

@@ -1,6 +1,10 @@
 use std::{
+    collections::BTreeMap,
     net::SocketAddr,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use bytes::Bytes;
@@ -64,18 +68,32 @@ struct Shared {
     seen: watch::Sender<Vec<Seen>>,
     aborted: watch::Sender<usize>,
     gate: Gate,
+    beats: AtomicU64,
+    finish: watch::Sender<bool>,
 }
 
 #[derive(Debug)]
 enum Mode {
-    Http(Mutex<Answer>),
+    Http(Mutex<Answers>),
     Mcp(Mcp),
+}
+
+#[derive(Debug)]
+struct Answers {
+    usual: Answer,
+    at: BTreeMap<String, Answer>,
+}
+
+impl Answers {
+    fn to(&self, seen: &Seen) -> Answer {
+        self.at.get(&seen.path).unwrap_or(&self.usual).clone()
+    }
 }
 
 impl TestUpstream {
     /// An HTTP application that gives `answer` to every request.
     pub async fn http(answer: Answer) -> Self {
-        Self::start(Mode::Http(Mutex::new(answer))).await
+        Self::start(Mode::Http(Mutex::new(Answers { usual: answer, at: BTreeMap::new() }))).await
     }
 
     /// An MCP server; its endpoint is [`TestUpstream::url`] with `/mcp`.
@@ -91,6 +109,8 @@ impl TestUpstream {
             seen: watch::Sender::default(),
             aborted: watch::Sender::default(),
             gate: Gate::open(),
+            beats: AtomicU64::new(0),
+            finish: watch::Sender::new(false),
         });
         let mut server = JoinSet::new();
         server.spawn(serve(listener, Arc::clone(&shared)));
@@ -103,13 +123,27 @@ impl TestUpstream {
         format!("http://{}", self.address)
     }
 
-    /// What an upstream in HTTP mode answers from now on.
+    /// What an upstream in HTTP mode answers from now on, but at the paths that have an answer of their own.
     ///
     /// # Panics
     /// In MCP mode.
     pub fn answer(&self, answer: Answer) {
+        self.answers(|answers| answers.usual = answer);
+    }
+
+    /// What an upstream in HTTP mode answers at this path from now on.
+    ///
+    /// # Panics
+    /// In MCP mode.
+    pub fn answer_at(&self, path: &str, answer: Answer) {
+        self.answers(|answers| {
+            answers.at.insert(path.to_owned(), answer);
+        });
+    }
+
+    fn answers(&self, change: impl FnOnce(&mut Answers)) {
         match &self.shared.mode {
-            Mode::Http(current) => *current.lock().unwrap_or_else(PoisonError::into_inner) = answer,
+            Mode::Http(answers) => change(&mut answers.lock().unwrap_or_else(PoisonError::into_inner)),
             Mode::Mcp(_) => panic!("an MCP upstream answers by its protocol"),
         }
     }
@@ -168,6 +202,18 @@ impl TestUpstream {
     pub fn release(&self) {
         self.shared.gate.release();
     }
+
+    /// How many beats it has sent so far, over all its streams of [`Answer::beats`] and [`crate::CallReply::Beats`]. The
+    /// next one has a higher number.
+    #[must_use]
+    pub fn beats(&self) -> u64 {
+        self.shared.beats.load(Ordering::SeqCst)
+    }
+
+    /// From now on, streams of beats end as they should, and answers that are late are given.
+    pub fn finish(&self) {
+        self.shared.finish.send_replace(true);
+    }
 }
 
 async fn serve(listener: TcpListener, shared: Arc<Shared>) {
@@ -198,7 +244,7 @@ async fn respond(
     };
     shared.seen.send_modify(|all| all.push(seen.clone()));
     let answer = match &shared.mode {
-        Mode::Http(answer) => answer.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+        Mode::Http(answers) => answers.lock().unwrap_or_else(PoisonError::into_inner).to(&seen),
         Mode::Mcp(mcp) => match mcp.react(&seen) {
             Reaction::Call(answer) => answer,
             Reaction::AtOnce(answer) => {
@@ -226,6 +272,16 @@ impl Flight {
         if self.is_gated {
             self.shared.gate.pass().await;
         }
+    }
+
+    /// Waits until the upstream is told to finish.
+    pub(crate) async fn until_finish(&self) {
+        self.shared.finish.subscribe().wait_for(|finish| *finish).await.expect("the sender is in `shared`");
+    }
+
+    /// The number of one more beat.
+    pub(crate) fn beat(&self) -> u64 {
+        self.shared.beats.fetch_add(1, Ordering::SeqCst) + 1
     }
 
     pub(crate) fn land(mut self) {

@@ -1,3 +1,8 @@
+//! Whoever is revoked, suspended or called off is stopped at once, and what it has under way with it.
+
+mod drill;
+mod family;
+
 use std::time::Duration;
 
 use serde_json::json;

@@ -47,6 +47,8 @@ const PERMIT_ALL: &str = r#"
 @id("agents") permit (principal in AgentGroup::"testers", action in Action::"call", resource);
 @id("users") permit (principal in UserGroup::"idp:developers", action in Action::"call", resource);
 @id("hand-on") permit (principal, action == Action::"delegate", resource);
+@id("scope") @challenge("insufficient_scope") forbid (principal, action in Action::"call", resource)
+    unless { resource.scopes.isEmpty() || context.token.scopes.containsAny(resource.scopes) };
 "#;
 
 /// `{AT}` is the application's address, `{HELPER}` that of an agent that can be called, `{USERS}` the issuer of users;
@@ -106,7 +108,9 @@ impl Scene {
             .replace("{USERS}", section)
             .replace("{TOKENS}", tokens);
         let clock = wednesday_noon();
-        let gateway = TestGateway::start_at(&clock, &config, &[("all.cedar", policies)]).await;
+        let dir = crate::gateway::folder(&[("all.cedar", policies)]); // TEMPORARY
+        std::fs::create_dir(dir.path().join("state")).unwrap(); // TEMPORARY
+        let gateway = TestGateway::start_in(dir, &config, Arc::<FixedClock>::clone(&clock)).await;
         let scopes = json!({ "scopes": ["read", "write"] });
         let planner = gateway.agent("planner", scopes.clone()).await;
         let helper = gateway.agent("helper", scopes).await;
@@ -137,7 +141,8 @@ impl Scene {
 
     /// As [`Scene::root`], with further fields of the request.
     pub(crate) async fn root_with(&self, fields: &[(&str, &str)]) -> Holder {
-        let fields = [&[("resource", &*self.api())], fields].concat();
+        let api = self.api();
+        let fields = [&[("resource", &*api)], fields].concat();
         Holder::root(&self.planner, key(), &fields).await
     }
 

@@ -19,7 +19,8 @@ async fn one_line_of_json_is_all_that_an_agent_needs() {
     let promised = ["gateway_url", "issuer", "admin_url", "admin_token", "dir", "apps", "agents", "users"];
     assert_eq!(members, promised);
     assert!(Path::new(served.part("dir")).is_absolute());
-    assert_eq!(served.contract["users"], json!([]));
+    let users = served.contract["users"].as_array().unwrap();
+    assert_eq!(users.iter().map(|user| &user["id"]).collect::<Vec<_>>(), ["alice", "bob"]);
     assert_eq!(served.contract["apps"][0]["kind"], "mcp");
     assert_eq!(served.contract["apps"][1]["id"], "sandbox-http");
     assert_eq!(served.contract["apps"][1]["kind"], "http");
@@ -184,5 +185,37 @@ async fn the_tour_goes_as_it_should() {
     assert!(!told.stdout.contains("FAILED") && told.stderr.is_empty(), "{told:?}");
     let checks = folder.json(&["tour"]).await;
     assert!(checks.len() > 10 && checks.iter().all(|check| check["ok"] == true), "{checks:?}");
+    served.stop().await;
+}
+
+#[tokio::test]
+async fn the_incident_goes_as_it_should_and_can_be_played_again() {
+    let folder = Folder::new();
+    let served = folder.quickstart(&[]).await;
+    let told = folder.cli(&["tour", "--incident"]).await;
+    told.tells(&[
+        "the report lists exactly these 13 attempts",
+        "the log verifies against its signed checkpoints",
+        "what is revoked stays revoked",
+    ]);
+    assert!(!told.stdout.contains("FAILED") && told.stderr.is_empty(), "{told:?}");
+    let too_wide: Vec<&str> = told.stdout.lines().filter(|line| line.chars().count() > 100).collect();
+    assert!(too_wide.is_empty(), "{too_wide:#?}");
+
+    let checks = folder.json(&["tour", "--incident"]).await;
+    assert!(checks.len() > 40 && checks.iter().all(|check| check["ok"] == true), "{checks:?}");
+    assert_eq!(checks.last().unwrap()["scene"], 10);
+    served.stop().await;
+}
+
+#[tokio::test]
+async fn an_incident_needs_a_queue_that_it_can_fill() {
+    let folder = Folder::new();
+    let served = folder.quickstart(&[]).await;
+    let config = std::fs::read_to_string(folder.join("vestibule.yaml")).unwrap();
+    let wide = config.replace("agent_requests_max: 8", "agent_requests_max: 256");
+    assert_ne!(wide, config);
+    std::fs::write(folder.join("vestibule.yaml"), wide).unwrap();
+    folder.cli(&["tour", "--incident"]).await.refuses(2, "`limits.agent_requests_max`");
     served.stop().await;
 }

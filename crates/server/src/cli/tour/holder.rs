@@ -28,12 +28,12 @@ pub(super) struct Holder {
     /// Who it is to the gateway.
     pub(super) id: String,
     key: Signer,
-    door: Arc<Door>,
+    pub(super) entrance: Arc<Entrance>,
 }
 
 /// The gateway, as all agents of the story reach it.
 #[derive(Debug)]
-pub(super) struct Door {
+pub(super) struct Entrance {
     pub(super) issuer: String,
     pub(super) clock: SystemClock,
     client: Client,
@@ -41,7 +41,7 @@ pub(super) struct Door {
     nonce: Mutex<Option<String>>,
 }
 
-impl Door {
+impl Entrance {
     pub(super) fn new(issuer: &str) -> Result<Arc<Self>, Failure> {
         let clock = SystemClock::default();
         Ok(Arc::new(Self {
@@ -73,11 +73,11 @@ impl Holder {
     pub(super) fn new(
         name: &'static str,
         registered: Option<String>,
-        door: &Arc<Door>,
+        entrance: &Arc<Entrance>,
     ) -> Result<Self, Failure> {
         let key = Signer::fresh().map_err(Failure::broken)?;
         let id = registered.unwrap_or_else(|| key.agent().to_string());
-        Ok(Self { name, id, key, door: Arc::clone(door) })
+        Ok(Self { name, id, key, entrance: Arc::clone(entrance) })
     }
 
     /// The thumbprint of its key.
@@ -105,7 +105,7 @@ impl Holder {
     }
 
     pub(super) fn token_endpoint(&self) -> String {
-        format!("{}/oauth/token", self.door.issuer)
+        format!("{}/oauth/token", self.entrance.issuer)
     }
 
     async fn ask_once(&self, url: &str, form: &str, token: Option<&str>) -> Result<Answer, Failure> {
@@ -114,8 +114,8 @@ impl Holder {
             .header("dpop", self.proof("POST", url, token)?)
             .body(Bytes::from(form.to_owned()))
             .map_err(Failure::broken)?;
-        let response = self.door.send(request).await?;
-        self.door.learn(response.headers());
+        let response = self.entrance.send(request).await?;
+        self.entrance.learn(response.headers());
         answer(response).await
     }
 
@@ -154,16 +154,16 @@ impl Holder {
         for (name, value) in [("authorization", format!("DPoP {token}")), ("dpop", proof)] {
             request.headers_mut().insert(name, value.parse().map_err(Failure::broken)?);
         }
-        let response = self.door.send(request).await?;
-        self.door.learn(response.headers());
+        let response = self.entrance.send(request).await?;
+        self.entrance.learn(response.headers());
         Ok(response)
     }
 
     fn proof(&self, method: &str, url: &str, token: Option<&str>) -> Result<String, Failure> {
-        let now = self.door.clock.now().seconds();
+        let now = self.entrance.clock.now().seconds();
         let mut claims = json!({ "jti": Jti::random(&OsEntropy), "htm": method, "htu": url, "iat": now });
         if let Some(members) = claims.as_object_mut() {
-            members.extend(self.door.nonce().map(|nonce| ("nonce".to_owned(), json!(nonce))));
+            members.extend(self.entrance.nonce().map(|nonce| ("nonce".to_owned(), json!(nonce))));
             members.extend(token.map(|token| ("ath".to_owned(), json!(hash(token)))));
         }
         self.key.sign(json!({ "typ": "dpop+jwt", "jwk": self.key.jwk() }), &claims).map_err(Failure::broken)
@@ -171,9 +171,9 @@ impl Holder {
 
     /// What it signs so that the agent whose token this is may spawn it.
     pub(super) fn actor_token(&self, parent: &str) -> Result<String, Failure> {
-        let now = self.door.clock.now().seconds();
+        let now = self.entrance.clock.now().seconds();
         let claims = json!({
-            "iss": self.id, "sub": self.id, "aud": self.door.issuer, "iat": now, "exp": now + ACTOR_SECONDS,
+            "iss": self.id, "sub": self.id, "aud": self.entrance.issuer, "iat": now, "exp": now + ACTOR_SECONDS,
             "jti": Jti::random(&OsEntropy), "cnf": { "jwk": self.key.jwk() }, "sth": hash(parent),
         });
         self.key.sign(json!({ "typ": "vst-actor+jwt" }), &claims).map_err(Failure::broken)

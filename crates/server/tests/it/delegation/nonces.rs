@@ -85,7 +85,8 @@ async fn a_proof_for_something_else_gets_no_token() {
         assert_eq!(reply.json()["error_description"], "the proof of possession is not valid", "{what}");
         assert_eq!(reply.header("dpop-nonce"), nonce, "{what}");
     }
-    let [one, two] = [proof(&scene, &key, Some(&nonce), &json!({})), proof(&scene, &key, Some(&nonce), &json!({}))];
+    let [one, two] =
+        [proof(&scene, &key, Some(&nonce), &json!({})), proof(&scene, &key, Some(&nonce), &json!({}))];
     let reply = ask(&scene).header("dpop", &one).header("dpop", &two).send().await;
     scene.refused("two proofs", &reply, "invalid_dpop_proof", "proof-invalid").await;
     assert!(is_bound(&ask(&scene).header("dpop", &one).send().await));
@@ -148,7 +149,8 @@ async fn the_metadata_say_what_is_served() {
         let reply = Http::post(&scene.gateway.url(path)).form(&[]).send().await;
         assert_eq!(reply.status, 401, "{path}");
     }
-    let resource = Http::get(&scene.gateway.url("/.well-known/oauth-protected-resource/apps/api")).send().await.json();
+    let resource =
+        Http::get(&scene.gateway.url("/.well-known/oauth-protected-resource/apps/api")).send().await.json();
     assert_eq!(resource["dpop_signing_alg_values_supported"], algorithms);
     assert_eq!(resource["authorization_details_types_supported"], json!(["vestibule_operations"]));
 }

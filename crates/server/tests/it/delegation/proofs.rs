@@ -72,8 +72,16 @@ async fn a_proof_that_is_malformed_or_for_another_request_is_refused() {
         ("the method in lower case", root.key().proof(&with("htm", json!("get"))), invalid),
         ("another path", root.key().proof(&with("htu", json!(format!("{api}/repos/x")))), invalid),
         ("the whole application", root.key().proof(&with("htu", json!(api))), invalid),
-        ("another application", root.key().proof(&with("htu", json!(scene.gateway.url("/apps/other/repos")))), invalid),
-        ("another server", root.key().proof(&with("htu", json!("https://evil.example/apps/api/repos"))), invalid),
+        (
+            "another application",
+            root.key().proof(&with("htu", json!(scene.gateway.url("/apps/other/repos")))),
+            invalid,
+        ),
+        (
+            "another server",
+            root.key().proof(&with("htu", json!("https://evil.example/apps/api/repos"))),
+            invalid,
+        ),
         ("another token", root.key().proof(&with("ath", json!(token_hash("another")))), invalid),
         ("no token", root.key().proof(&with("ath", Value::Null)), invalid),
         ("six minutes ago", root.key().proof(&with("iat", json!(now - 360))), invalid),
@@ -89,7 +97,11 @@ async fn a_proof_that_is_malformed_or_for_another_request_is_refused() {
         ("another algorithm than the key's", header("alg", json!("EdDSA")), invalid),
         ("with a private key", header("jwk", private), invalid),
         ("without a key", header("jwk", Value::Null), invalid),
-        ("signed by another key than it names", stranger.sign(&foreign, &claims(&scene, &root).to_string()), invalid),
+        (
+            "signed by another key than it names",
+            stranger.sign(&foreign, &claims(&scene, &root).to_string()),
+            invalid,
+        ),
         ("by another key", stranger.proof(&claims(&scene, &root)), "proof-wrong-key"),
         ("garbage", "garbage".to_owned(), invalid),
         ("the token itself", root.token().to_owned(), invalid),
@@ -116,7 +128,12 @@ async fn a_bound_token_without_a_proof_of_its_key_is_refused() {
         ("as a bearer token", &bearer, vec![], "proof-missing"),
         ("as a bearer token, with a good proof beside it", &bearer, vec![own()], "proof-missing"),
         ("without a proof", &bound, vec![], "proof-missing"),
-        ("with the proof of another agent for the same token", &bound, vec![other.key().proof(&claims(&scene, &root))], "proof-wrong-key"),
+        (
+            "with the proof of another agent for the same token",
+            &bound,
+            vec![other.key().proof(&claims(&scene, &root))],
+            "proof-wrong-key",
+        ),
     ] {
         let proofs: Vec<&str> = proofs.iter().map(String::as_str).collect();
         let reply = knock(&scene, authorization, &proofs).await;

@@ -27,15 +27,15 @@ pub(super) async fn play(stage: &mut Stage<'_>, world: &World<'_>, cast: &Cast) 
     }
     for (name, member) in [("helper", &cast.helper), ("researcher", &cast.researcher)] {
         let answer = member.renew(AppKind::Mcp, None).await?;
-        stage.wire(&format!("{name} asks for a new token -> {}", said(&answer)));
+        stage.wire(&format!("{name} asks for a new token\n-> {}", said(&answer)));
         stage.check(answer.status == 400, &format!("no new token for the {name}"));
     }
-    let heir = Holder::new("heir", None, &world.door)?;
+    let heir = Holder::new("heir", None, &world.entrance)?;
     let answer = cast.writer.spawn(&heir, AppKind::Mcp, &json!({ "stream_progress": {} })).await?;
-    stage.wire(&format!("writer spawns an heir -> {}", said(&answer)));
+    stage.wire(&format!("writer spawns an heir\n-> {}", said(&answer)));
     stage.check(answer.status == 400, "no child for the writer");
     let answer = cast.orchestrator.renew(AppKind::Mcp, None).await?;
-    stage.wire(&format!("orchestrator asks for a new token -> {}", said(&answer)));
+    stage.wire(&format!("orchestrator asks for a new token\n-> {}", said(&answer)));
     stage.check(answer.status == 200, "the orchestrator works on as before");
     Ok(())
 }

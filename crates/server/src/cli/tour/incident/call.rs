@@ -9,7 +9,6 @@ use vestibule_model::{AppKind, Clock, Monotonic};
 use super::{
     super::{
         agent::{VERSION, next},
-        holder::Door as Entrance,
         story::Places,
     },
     cast::Member,
@@ -179,10 +178,10 @@ impl Call {
         door: Door,
         manner: Manner,
         seconds: u32,
-        (request, entrance): (Request<Bytes>, &Arc<Entrance>),
+        request: Request<Bytes>,
     ) -> Self {
         let (told, heard) = watch::channel(Heard::default());
-        tokio::spawn(listen(Arc::clone(member), door, request, Arc::clone(entrance), told));
+        tokio::spawn(listen(Arc::clone(member), door, request, told));
         Self { who: member.holder.name, door, manner, seconds, heard }
     }
 
@@ -190,19 +189,29 @@ impl Call {
         self.heard.borrow().clone()
     }
 
-    /// Waits until it is so, at most this long.
-    pub(super) async fn until(&mut self, at_most: Duration, is_so: impl FnMut(&Heard) -> bool) -> bool {
-        matches!(tokio::time::timeout(at_most, self.heard.wait_for(is_so)).await, Ok(Ok(_)))
+    /// Waits until it is so. False when it never will be, because the reply has ended.
+    pub(super) async fn until(&mut self, is_so: impl FnMut(&Heard) -> bool) -> bool {
+        self.heard.wait_for(is_so).await.is_ok()
     }
 }
 
-async fn listen(
-    member: Arc<Member>,
-    door: Door,
-    request: Request<Bytes>,
-    entrance: Arc<Entrance>,
-    told: watch::Sender<Heard>,
-) {
+/// Waits for all of them until it is so, at most this long together.
+pub(super) async fn all_until<'a>(
+    calls: impl IntoIterator<Item = &'a mut Call>,
+    at_most: Duration,
+    is_so: impl Fn(&Heard) -> bool,
+) -> bool {
+    let all = async {
+        let mut all = true;
+        for call in calls {
+            all &= call.until(&is_so).await;
+        }
+        all
+    };
+    tokio::time::timeout(at_most, all).await.unwrap_or(false)
+}
+
+async fn listen(member: Arc<Member>, door: Door, request: Request<Bytes>, told: watch::Sender<Heard>) {
     let Ok(response) = member.holder.send(&request, member.token(door.app())).await else {
         told.send_modify(|heard| heard.end = Some("cut off"));
         return;
@@ -219,7 +228,7 @@ async fn listen(
             // Nobody wants to know any more: the agent hangs up.
             () = told.closed() => return,
         };
-        let now = entrance.clock.monotonic();
+        let now = member.holder.entrance.clock.monotonic();
         match piece {
             Ok(text) => told.send_modify(|heard| {
                 heard.pieces += 1;

@@ -6,6 +6,7 @@ use vestibule_model::AppKind;
 use super::{
     super::{
         Stage,
+        agent::Answer,
         holder::Holder,
         shown::{claims, pretty},
     },
@@ -56,7 +57,7 @@ pub(super) async fn play(
         reviewer: Arc::new(reviewer),
         checker: Arc::new(checker),
     };
-    stage.wire("\nvestibule delegation tree");
+    stage.wire("vestibule delegation tree");
     let trees = tree::show(stage, world, &cast).await?;
     stage.check(
         trees.len() == 2 && trees.iter().all(|tree| tree.len() == cast.all().len()),
@@ -67,7 +68,7 @@ pub(super) async fn play(
     stage.wire(&pretty(&token, WIDTH));
     let chain = [&cast.helper, &cast.writer, &cast.researcher, &cast.orchestrator];
     stage.check(
-        acts(&token) == chain.map(|member| member.holder.id.clone()),
+        acts(&token) == chain.map(|member| member.holder.id.clone()) && is_on_path(&token, &trees),
         "it names all four, the current one outermost (`act`), and their delegations (`vst.path`)",
     );
     Ok(cast)
@@ -84,6 +85,13 @@ fn acts(token: &Value) -> Vec<String> {
     found
 }
 
+/// Whether a token names the whole path to its delegation.
+fn is_on_path(token: &Value, trees: &[Vec<Value>]) -> bool {
+    let node = token.pointer("/vst/node");
+    let known = trees.iter().flatten().find(|known| known.get("id") == node);
+    known.is_some_and(|known| known.get("path") == token.pointer("/vst/path"))
+}
+
 /// Where agents come into being.
 struct Nursery<'s, 'out, 'w> {
     stage: &'s mut Stage<'out>,
@@ -98,7 +106,7 @@ impl Nursery<'_, '_, '_> {
         registered: Option<String>,
         operations: &Value,
     ) -> Result<Member, Failure> {
-        let holder = Holder::new(name, registered.clone(), &self.world.door)?;
+        let holder = Holder::new(name, registered.clone(), &self.world.entrance)?;
         if let Some(id) = &registered {
             register(self.world, id, Some(holder.jwks())).await?;
         }
@@ -123,15 +131,15 @@ pub(super) async fn widening(stage: &mut Stage<'_>, world: &World<'_>, cast: &Ca
         "Nothing widens on the way",
         "What a child asks for must be proven to lie within what its parent has. The rest is refused.",
     );
-    let stray = Holder::new("stray", None, &world.door)?;
+    let stray = Holder::new("stray", None, &world.entrance)?;
     let asked = cast.writer.spawn(&stray, AppKind::Mcp, &json!({ "create_repo": {} })).await?;
-    stage.wire(&format!("writer spawns a child for create_repo -> {}", said(&asked)));
+    stage.wire(&format!("writer spawns a child for create_repo\n-> {}", said(&asked)));
     stage.check(
         is_refused(&asked, "invalid_authorization_details"),
         "the researcher has it, the writer has not",
     );
     let asked = cast.helper.renew(AppKind::Mcp, Some(&json!({ "stream_progress": {} }))).await?;
-    stage.wire(&format!("helper renews for any `seconds` -> {}", said(&asked)));
+    stage.wire(&format!("helper renews for any `seconds`\n-> {}", said(&asked)));
     stage.check(is_refused(&asked, "invalid_authorization_details"), "a bound on an argument stays");
     let asked = cast.helper.spawn(&stray, AppKind::Mcp, &json!({ "stream_progress": {} })).await?;
     stage.wire(&format!("helper spawns a fifth -> {}", said(&asked)));
@@ -148,6 +156,6 @@ pub(super) async fn widening(stage: &mut Stage<'_>, world: &World<'_>, cast: &Ca
     Ok(())
 }
 
-fn is_refused(answer: &super::super::agent::Answer, error: &str) -> bool {
+fn is_refused(answer: &Answer, error: &str) -> bool {
     answer.status == 400 && answer.body.get("error") == Some(&json!(error))
 }

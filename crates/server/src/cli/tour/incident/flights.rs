@@ -5,14 +5,14 @@ use serde_json::Value;
 use super::{
     super::Stage,
     OF_EVERY_KIND, World,
-    call::{Call, Door, Manner, session},
+    call::{Call, Door, Manner, all_until, session},
     cast::{CUT, Cast, Member},
     order::dry_run,
 };
 use crate::cli::{Failure, output::text};
 
 /// How long a reply may take to begin, and a call to find its place.
-const BEGIN_MAX: Duration = Duration::from_secs(5);
+const BEGIN_MAX: Duration = Duration::from_secs(10);
 const ASK_AGAIN: Duration = Duration::from_millis(20);
 /// The shortest call of the story, in seconds: longer than the story.
 const SECONDS: u32 = 121;
@@ -50,7 +50,7 @@ impl Flights {
         let session = self.sessions.iter().find(|(who, _)| *who == member.holder.name);
         let session = session.map(|(_, session)| session.as_str());
         let request = door.request(world.places, manner, seconds, session)?;
-        self.calls.push(Call::start(member, door, manner, seconds, (request, &world.door)));
+        self.calls.push(Call::start(member, door, manner, seconds, request));
         Ok(())
     }
 }
@@ -83,10 +83,8 @@ pub(super) async fn play(stage: &mut Stage<'_>, world: &World<'_>, cast: &Cast) 
     for _ in OF_EVERY_KIND..world.running_max {
         flights.start(world, &cast.helper, Door::Modern, Manner::Plain)?;
     }
-    let mut stream = true;
-    for call in flights.calls.iter_mut().filter(|call| call.manner == Manner::Stream) {
-        stream &= call.until(BEGIN_MAX, |heard| heard.pieces > 0).await;
-    }
+    let streams = flights.calls.iter_mut().filter(|call| call.manner == Manner::Stream);
+    let stream = all_until(streams, BEGIN_MAX, |heard| heard.pieces > 0).await;
     let running: Vec<u32> = flights.calls.iter().map(|call| call.seconds).collect();
     let is_running = |outcome: Option<&String>| outcome.is_some_and(|outcome| outcome == "running");
     let outcomes =
@@ -100,8 +98,7 @@ pub(super) async fn play(stage: &mut Stage<'_>, world: &World<'_>, cast: &Cast) 
     show(stage, &flights);
     let streams = flights.calls.iter().filter(|call| call.manner == Manner::Stream).count();
     stage.check(stream, &format!("{streams} replies stream, a step a second"));
-    stage
-        .check(run, &format!("the application is at work on {} calls, plain ones among them", running.len()));
+    stage.check(run, &format!("the application is at work on {} calls", running.len()));
     let outcomes = world.journal.outcomes().await?;
     let unheard = flights.calls.iter().filter(|call| call.manner == Manner::Turn);
     stage.check(

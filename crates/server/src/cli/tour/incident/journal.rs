@@ -6,7 +6,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 
 use super::{
-    super::{Stage, agent::answer, holder::Door},
+    super::{Stage, agent::answer, holder::Entrance},
     Backstage, World,
     call::Manner,
     flights::Flights,
@@ -16,12 +16,12 @@ use crate::cli::{Failure, Outcome};
 /// The application's secret, in the quickstart's folder.
 const SECRET_FILE: &str = "sandbox.secret";
 /// How long an application may take to hear that a call is over.
-const TOLD_MAX: Duration = Duration::from_secs(3);
+const TOLD_MAX: Duration = Duration::from_secs(10);
 const ASK_AGAIN: Duration = Duration::from_millis(20);
 
 /// What the application says it saw. Asked at its own door, past the gateway, with its own credential.
 pub(super) struct Journal {
-    door: Arc<Door>,
+    entrance: Arc<Entrance>,
     url: String,
     secret: SecretString,
     /// The number of the last entry that is not of this story.
@@ -29,14 +29,15 @@ pub(super) struct Journal {
 }
 
 impl Journal {
-    pub(super) async fn open(door: Arc<Door>, backstage: &Backstage<'_>) -> Result<Self, Failure> {
+    pub(super) async fn open(entrance: Arc<Entrance>, backstage: &Backstage<'_>) -> Result<Self, Failure> {
         let path = backstage.dir.join(SECRET_FILE);
         let secret = std::fs::read_to_string(&path)
             .map_err(|error| Failure::Usage(format!("cannot read `{}`: {error}", path.display())))?;
         // The issuer of users is served by the application, which may have had to take another port than the configured.
         let base = backstage.users.strip_suffix("/users").unwrap_or(backstage.users);
         let url = format!("{base}/journal");
-        let mut journal = Self { door, url, secret: SecretString::from(secret.trim().to_owned()), before: 0 };
+        let mut journal =
+            Self { entrance, url, secret: SecretString::from(secret.trim().to_owned()), before: 0 };
         let seen = journal.read().await?;
         journal.before = seen.iter().filter_map(|one| one.get("number")?.as_u64()).max().unwrap_or(0);
         Ok(journal)
@@ -53,7 +54,7 @@ impl Journal {
         Ok(seen.iter().filter(of_story).filter_map(entry).collect())
     }
 
-    /// Asks until it is so, for three seconds at most. Gives what the last answer was.
+    /// Asks until it is so, for ten seconds at most. Gives what the last answer was.
     pub(super) async fn until(
         &self,
         is_so: impl Fn(&BTreeMap<u32, String>) -> bool,
@@ -75,7 +76,7 @@ impl Journal {
             .header(header::AUTHORIZATION, format!("Bearer {}", self.secret.expose_secret()))
             .body(Bytes::new())
             .map_err(Failure::broken)?;
-        let told = answer(self.door.send(request).await?).await?;
+        let told = answer(self.entrance.send(request).await?).await?;
         match told.body.get("seen").and_then(Value::as_array) {
             Some(seen) => Ok(seen.clone()),
             None => Err(Failure::Broken(format!("the sandbox does not show its journal: {}", told.status))),
@@ -87,7 +88,7 @@ impl Journal {
 pub(super) async fn play(stage: &mut Stage<'_>, world: &World<'_>, flights: &Flights) -> Outcome {
     stage.scene(
         "The application agrees",
-        "Asked at its own door, past the gateway. Of the era with sessions it goes on until it is told to stop.",
+        "Asked at its own door, past the gateway. In MCP 2025-11-25 it goes on until it is told to stop.",
     );
     let is = |outcomes: &BTreeMap<u32, String>, seconds: u32, wanted: &str| {
         outcomes.get(&seconds).is_some_and(|outcome| outcome == wanted)

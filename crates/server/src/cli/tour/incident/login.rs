@@ -42,13 +42,13 @@ pub(super) async fn play(
     stage.wire(&format!("{USER} logs in at `{PORTAL}`; her ID token says"));
     stage.wire(&pretty(&claims(&user_token), WIDTH));
 
-    let holder = Holder::new("orchestrator", Some(id), &world.door)?;
+    let holder = Holder::new("orchestrator", Some(id), &world.entrance)?;
     let asked = |resource| exchange(&holder, &secret, &user_token, resource);
     let answer = asked(world.places.mcp.clone()).await?;
     let endpoint = holder.token_endpoint();
     stage.wire(&format!("POST {endpoint}\nDPoP: a proof by its key, for this URL, with the gateway's nonce"));
     stage.wire(&format!(
-        "  grant_type=token-exchange  subject_token=the ID token  resource={}",
+        "  grant_type=token-exchange  subject_token=the ID token\n  resource={}",
         world.places.mcp
     ));
     stage.wire(&said(&answer));
@@ -74,7 +74,7 @@ fn login(world: &World<'_>, backstage: &Backstage<'_>, agent: &str) -> Result<St
     let key = Signer::load(&backstage.dir.join(USERS_KEY)).map_err(Failure::broken)?;
     let may_act = (world.places.issuer.as_str(), agent);
     let token = UserIssuer::new(backstage.users, key)
-        .id_token_for(USER, PORTAL, may_act, world.door.clock.now(), &OsEntropy)
+        .id_token_for(USER, PORTAL, may_act, world.entrance.clock.now(), &OsEntropy)
         .map_err(Failure::broken)?;
     token.ok_or_else(|| Failure::Broken(format!("no user `{USER}` at the sandbox")))
 }
@@ -100,5 +100,5 @@ async fn as_bearer(world: &World<'_>, token: &str) -> Result<u16, Failure> {
     let mut request: Request<Bytes> = Door::Modern.request(world.places, Manner::Plain, 1, None)?;
     let value = format!("Bearer {token}").parse().map_err(Failure::broken)?;
     request.headers_mut().insert(http::header::AUTHORIZATION, value);
-    Ok(world.door.send(request).await?.status().as_u16())
+    Ok(world.entrance.send(request).await?.status().as_u16())
 }

@@ -19,7 +19,7 @@ use std::{path::Path, sync::Arc};
 
 use vestibule_model::{Entropy, OsEntropy};
 
-use super::{Stage, holder::Door, story::Places};
+use super::{Stage, holder::Entrance, story::Places};
 use crate::{
     cli::{Failure, Outcome, admin_client::AdminClient},
     config::{FILE_NAME, Settings},
@@ -44,7 +44,7 @@ pub(super) struct Backstage<'a> {
 struct World<'a> {
     admin: &'a AdminClient,
     places: &'a Places,
-    door: Arc<Door>,
+    entrance: Arc<Entrance>,
     journal: Journal,
     /// How many calls of one agent run at once.
     running_max: usize,
@@ -89,9 +89,9 @@ impl<'a> World<'a> {
         }
         let mut number = [0u8; 4];
         OsEntropy.fill(&mut number);
-        let door = Door::new(&places.issuer)?;
-        let journal = Journal::open(Arc::clone(&door), backstage).await?;
+        let entrance = Entrance::new(&places.issuer)?;
+        let journal = Journal::open(Arc::clone(&entrance), backstage).await?;
         let suffix = format!("{:08x}", u32::from_be_bytes(number));
-        Ok(Self { admin, places, door, journal, running_max, suffix })
+        Ok(Self { admin, places, entrance, journal, running_max, suffix })
     }
 }

@@ -9,17 +9,17 @@ use vestibule_model::{Clock, Monotonic};
 use super::{
     super::Stage,
     World,
-    call::{Call, Manner},
-    cast::Cast,
+    call::{Call, Manner, all_until},
+    cast::{CUT, Cast},
     flights::{Flights, step},
     tree,
 };
 use crate::cli::{Failure, output::text};
 
 /// How long after the acknowledgement an agent may still find what its own machine had received before.
-const KERNEL: Duration = Duration::from_millis(100);
+const KERNEL: Duration = Duration::from_millis(500);
 /// How long the agents' ends are watched: two further steps of each stream that goes on.
-const WATCH_MAX: Duration = Duration::from_secs(5);
+const WATCH_MAX: Duration = Duration::from_secs(10);
 const WATCHED_STEPS: u32 = 2;
 
 /// What the order did, as the gateway reported it.
@@ -52,31 +52,32 @@ pub(super) async fn play(
     let agent = &cast.researcher.holder.id;
     let rehearsed = dry_run(world, cast).await?;
     stage.wire(&format!("vestibule revoke agent {agent} --reason compromise --dry-run"));
-    stage.wire(&told(&rehearsed, cast, "would be"));
+    stage.wire(&told(&rehearsed, "would be"));
+    stage.wire(&counted(&rehearsed, cast));
     let expected = flights.cut().count();
     stage.check(
-        attempts(&rehearsed).len() == expected,
+        attempts(&rehearsed).len() == expected && flights.cut().all(|call| call.heard().end.is_none()),
         "rehearsed: it tells what it would cut, and cuts nothing",
     );
 
-    let started = world.door.clock.monotonic();
+    let started = world.entrance.clock.monotonic();
     let report = revoke(world, agent, false).await?;
-    let acknowledged = world.door.clock.monotonic();
+    let acknowledged = world.entrance.clock.monotonic();
     let took = acknowledged.since(started).as_secs_f64() * 1e3;
     stage.wire(&format!("vestibule revoke agent {agent} --reason compromise"));
-    stage.wire(&told(&report, cast, "is"));
+    stage.wire(&told(&report, "is"));
     stage.check(text(&report, "state") == "revoked", &format!("acknowledged after {took:.0} ms"));
 
     let ordered = Ordered { stages: attempts(&report) };
     watch(flights).await;
     show(stage, flights, &ordered);
-    judge(stage, flights, acknowledged);
+    judge(stage, flights, acknowledged, world.entrance.clock.monotonic());
     let cut: BTreeSet<String> = flights.cut().filter_map(|call| call.heard().attempt).collect();
     stage.check(
         cut.len() == expected && cut.iter().eq(ordered.stages.keys()),
         &format!("the report lists exactly these {expected} attempts"),
     );
-    stage.wire("\nvestibule delegation tree");
+    stage.wire("vestibule delegation tree");
     let trees = tree::show(stage, world, cast).await?;
     let members = [&*cast.researcher, &*cast.writer, &*cast.helper];
     stage.check(
@@ -86,20 +87,16 @@ pub(super) async fn play(
     Ok(ordered)
 }
 
-/// Until all that was cut has ended and all that was not has gone on for a while.
+/// Until all that was cut has ended, and all that was not has gone on for a while.
 async fn watch(flights: &mut Flights) {
     let (cut, spared): (Vec<&mut Call>, Vec<&mut Call>) =
-        flights.calls.iter_mut().partition(|call| super::cast::CUT.contains(&call.who));
-    let before: Vec<u32> = spared.iter().map(|call| call.heard().pieces).collect();
-    for call in cut {
-        call.until(WATCH_MAX, |heard| heard.end.is_some()).await;
-    }
-    for (call, before) in spared.into_iter().zip(before) {
-        call.until(WATCH_MAX, |heard| heard.pieces >= before + WATCHED_STEPS).await;
-    }
+        flights.calls.iter_mut().partition(|call| CUT.contains(&call.who));
+    all_until(cut, WATCH_MAX, |heard| heard.end.is_some()).await;
+    let before = spared.iter().map(|call| call.heard().pieces).max().unwrap_or(0);
+    all_until(spared, WATCH_MAX, |heard| heard.pieces >= before + WATCHED_STEPS).await;
 }
 
-fn judge(stage: &mut Stage<'_>, flights: &Flights, acknowledged: Monotonic) {
+fn judge(stage: &mut Stage<'_>, flights: &Flights, acknowledged: Monotonic, now: Monotonic) {
     let of = |manner: Manner| flights.cut().filter(move |call| call.manner == manner);
     stage.check(
         of(Manner::Stream).all(|call| call.heard().is_cut_off()),
@@ -117,7 +114,10 @@ fn judge(stage: &mut Stage<'_>, flights: &Flights, acknowledged: Monotonic) {
     let latest = flights.cut().map(late).max().unwrap_or_default();
     stage.check(
         latest < KERNEL && flights.cut().all(|call| call.heard().end.is_some()),
-        "after the acknowledgement nothing arrived on any of them",
+        &format!(
+            "after the acknowledgement nothing arrived on any of them, watched for {:.1} s",
+            now.since(acknowledged).as_secs_f64()
+        ),
     );
     let goes_on = |call: &Call| {
         let heard = call.heard();
@@ -140,23 +140,28 @@ fn attempts(report: &Value) -> BTreeMap<String, String> {
     attempts.iter().map(|attempt| (text(attempt, "attempt"), text(attempt, "stage"))).collect()
 }
 
-/// A report in few words, the attempts counted.
-fn told(report: &Value, cast: &Cast, is: &str) -> String {
+/// A report in few words.
+fn told(report: &Value, is: &str) -> String {
     let count = |key: &str| report.pointer(&format!("/cut/{key}")).and_then(Value::as_u64).unwrap_or(0);
-    let mut lines = vec![format!(
+    format!(
         "agent {} {is} revoked: {} calls cut, {} of them streams, {} delegations dead",
         text(report, "id"),
         count("attempts"),
         count("streams"),
         count("nodes"),
-    )];
+    )
+}
+
+/// The attempts of a report, counted by agent and stage.
+fn counted(report: &Value, cast: &Cast) -> String {
     let attempts = report.get("attempts").and_then(Value::as_array).cloned().unwrap_or_default();
     let mut counted = BTreeMap::<(String, String), usize>::new();
     for attempt in &attempts {
         *counted.entry((cast.called(&text(attempt, "agent")), text(attempt, "stage"))).or_default() += 1;
     }
-    lines.extend(counted.iter().map(|((agent, stage), count)| format!("  {agent:<26}  {stage:<9}  {count}")));
-    lines.join("\n")
+    let line =
+        |((agent, stage), count): (&(String, String), &usize)| format!("  {agent:<26}  {stage:<9}  {count}");
+    counted.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
 fn show(stage: &Stage<'_>, flights: &Flights, ordered: &Ordered) {

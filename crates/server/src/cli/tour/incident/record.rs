@@ -33,7 +33,7 @@ pub(super) async fn play(
         let record = record_of(&found, call);
         let was = ordered.stages.get(&text(&record, "attempt")).map_or("-", String::as_str);
         let told = text(&record, "cancelled");
-        stage.wire(&format!(
+        let line = format!(
             "{:<10}  {:<14}  {was:<9}  {:<7}  {:<7}  {:<13}  {}",
             call.who,
             call.door.as_str(),
@@ -41,7 +41,8 @@ pub(super) async fn play(
             text(&record, "outcome"),
             text(&record, "denial"),
             if told.is_empty() { String::new() } else { format!("application {told}") },
-        ));
+        );
+        stage.wire(line.trim_end());
     }
     let is = |manner: Manner, outcome: &str| {
         let mut meant = flights.cut().filter(|call| call.manner == manner);

@@ -2,11 +2,19 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::{super::Stage, World, aftermath::call, call::Door, cast::Cast, flights::Flights, tree};
+use super::{
+    super::Stage,
+    World,
+    aftermath::call,
+    call::{Door, Heard, all_until},
+    cast::Cast,
+    flights::Flights,
+    tree,
+};
 use crate::cli::{Outcome, output::text};
 
 /// How long a stream may take to end.
-const END_MAX: Duration = Duration::from_secs(2);
+const END_MAX: Duration = Duration::from_secs(10);
 
 /// The reversible sister of revocation, on the branch beside.
 pub(super) async fn play(
@@ -17,7 +25,7 @@ pub(super) async fn play(
 ) -> Outcome {
     stage.scene(
         "Suspend and resume: the reversible sister",
-        "The reviewer looks odd too. Until somebody knows more, it and all below it are stopped, not killed.",
+        "The reviewer looks odd too. Until somebody knows more, its branch is stopped, not killed.",
     );
     let agent = &cast.reviewer.holder.id;
     let order = json!({ "kind": "agent", "id": agent, "state": "suspended", "reason": "unspecified" });
@@ -29,10 +37,8 @@ pub(super) async fn play(
         report.pointer("/cut/attempts").cloned().unwrap_or_default()
     ));
     let branch = [cast.reviewer.holder.name, cast.checker.holder.name];
-    let mut cut = true;
-    for stream in flights.calls.iter_mut().filter(|call| branch.contains(&call.who)) {
-        cut &= stream.until(END_MAX, |heard| heard.is_cut_off()).await;
-    }
+    let streams = flights.calls.iter_mut().filter(|call| branch.contains(&call.who));
+    let cut = all_until(streams, END_MAX, Heard::is_cut_off).await;
     let mut above = flights.spared().filter(|call| call.who == cast.orchestrator.holder.name);
     stage.check(
         cut && above.all(|call| call.heard().end.is_none()),

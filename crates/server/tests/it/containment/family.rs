@@ -1,0 +1,286 @@
+//! Trees of agents at a gateway in front of one application of each kind, and what they have under way.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use serde_json::{Value, json};
+use vestibule_testkit::{
+    AgentKey, Answer, Call, CallReply, Era, Holder, Http, Mcp, Reply, TestIssuer, TestUpstream, Watched,
+};
+
+use crate::gateway::TestGateway;
+
+/// An MCP server of the legacy era, one of the modern era, and an HTTP API.
+pub(super) const APPS: [&str; 3] = ["legacy", "modern", "web"];
+
+const POLICIES: &str = r#"
+@id("call") permit (principal, action in Action::"call", resource);
+@id("hand-on") permit (principal, action == Action::"delegate", resource);
+"#;
+
+/// What a call is like, by the name of its operation: a stream of beats, a plain one that is not answered before the
+/// test ends, a plain one.
+pub(super) const STREAM: &str = "stream";
+pub(super) const SLOW: &str = "slow";
+pub(super) const PLAIN: &str = "plain";
+
+pub(super) struct House {
+    pub(super) gateway: TestGateway,
+    pub(super) users: TestIssuer,
+    upstreams: BTreeMap<&'static str, TestUpstream>,
+}
+
+impl House {
+    /// With these further members of the configuration.
+    pub(super) async fn new(config: &str) -> Self {
+        let users = TestIssuer::start().await;
+        let upstreams = BTreeMap::from([
+            ("legacy", server(Era::Legacy).await),
+            ("modern", server(Era::Modern).await),
+            ("web", api().await),
+        ]);
+        let url = |app: &str| upstreams.get(app).unwrap().url();
+        let section = users.config(&json!({ "a": ["client-of-a"], "o": ["client-of-o"] }));
+        let routes = [STREAM, SLOW, PLAIN]
+            .map(|name| format!("{name}: {{ route: GET /{name}, query: {{ n: {{ type: string }} }} }}"));
+        let config = format!(
+            "{{ user_issuers: {section}, {config} apps: {{
+              legacy: {{ mcp: {{ url: '{}/mcp' }} }}, modern: {{ mcp: {{ url: '{}/mcp' }} }},
+              web: {{ http: {{ url: '{}', record: {{ arguments: true }}, operations: {{ routes: {{ {} }} }} }} }} }} }}",
+            url("legacy"),
+            url("modern"),
+            url("web"),
+            routes.join(", ")
+        );
+        let dir = crate::gateway::folder(&[("all.cedar", POLICIES)]);
+        std::fs::create_dir(dir.path().join("state")).unwrap(); // TEMPORARY
+        let clock = Arc::new(vestibule_model::SystemClock::default());
+        let gateway = TestGateway::start_in(dir, &config, clock).await;
+        Self { gateway, users, upstreams }
+    }
+
+    pub(super) fn upstream(&self, app: &str) -> &TestUpstream {
+        self.upstreams.get(app).unwrap()
+    }
+
+    /// Streams of beats end as they should.
+    pub(super) fn finish(&self) {
+        self.upstreams.values().for_each(TestUpstream::finish);
+    }
+
+    /// The names of the calls that the application has seen.
+    pub(super) fn seen(&self, app: &str) -> Vec<String> {
+        self.upstream(app).requests().iter().filter_map(name_of).collect()
+    }
+
+    /// Waits until the application has seen a call of this name.
+    pub(super) async fn until_seen(&self, app: &str, name: &str) {
+        let mut count = 0;
+        while !self.seen(app).iter().any(|seen| seen == name) {
+            count = self.upstream(app).requests().len().max(count + 1);
+            self.upstream(app).wait_for(count).await;
+        }
+    }
+
+    /// A root of the registered agent `agent`, which is added, for `user` (none: for itself) at each of `apps`, and below
+    /// it what `below` says: children and their parents.
+    pub(super) async fn tree(
+        &self,
+        agent: &str,
+        user: Option<&str>,
+        apps: &[&'static str],
+        below: &[(&'static str, &'static str)],
+    ) -> Family {
+        let registered = self.gateway.agent(agent, json!({})).await;
+        let key = Arc::new(AgentKey::generate(agent));
+        let mut holders = BTreeMap::new();
+        for app in apps {
+            let resource = self.gateway.resource(app);
+            let (key, fields) = (Arc::clone(&key), [("resource", &*resource)]);
+            let holder = match user {
+                Some(user) => {
+                    let token = self.id_token(user, agent);
+                    Holder::for_user(&registered, key, &token, &fields).await
+                }
+                None => Holder::root(&registered, key, &fields).await,
+            };
+            holders.insert(*app, holder);
+        }
+        let mut family = Family { members: vec![Member::new(self, agent, agent.to_owned(), holders).await] };
+        for (child, parent) in below {
+            let key = Arc::new(AgentKey::generate(child));
+            let mut holders = BTreeMap::new();
+            for (app, holder) in &family.get(parent).holders {
+                holders.insert(*app, holder.spawn(Arc::clone(&key), &[]).await);
+            }
+            family.members.push(Member::new(self, child, key.agent().to_string(), holders).await);
+        }
+        family
+    }
+
+    /// An ID token of `user` as the client of the agent gets it.
+    pub(super) fn id_token(&self, user: &str, agent: &str) -> String {
+        let client = format!("client-of-{agent}");
+        self.users.id_token(user, &client, self.gateway.clock.now(), &json!({}))
+    }
+
+    /// The record of an attempt, once it is closed: that may be a moment after its connection has broken.
+    pub(super) async fn record(&self, attempt: &str) -> Value {
+        let closed = async {
+            loop {
+                let record = self.gateway.get(&format!("/admin/v1/attempts/{attempt}")).await;
+                if !record["outcome"].is_null() {
+                    return record;
+                }
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), closed).await.unwrap()
+    }
+
+    /// Gives an order with these further members.
+    pub(super) async fn order(&self, kind: &str, id: &str, with: Value) -> Value {
+        let mut body = json!({ "kind": kind, "id": id, "reason": "compromise" });
+        body.as_object_mut().unwrap().extend(with.as_object().unwrap().clone());
+        self.gateway.post("/admin/v1/revocations", &body).await
+    }
+}
+
+async fn server(era: Era) -> TestUpstream {
+    let schema = json!({ "type": "object", "properties": { "n": { "type": "string" } } });
+    let tools = [STREAM, SLOW, PLAIN].map(|name| json!({ "name": name, "inputSchema": schema }));
+    let mcp = Mcp::new(era, tools.to_vec());
+    mcp.reply_to(STREAM, CallReply::Beats);
+    mcp.reply_to(SLOW, CallReply::Hang);
+    TestUpstream::mcp(mcp).await
+}
+
+async fn api() -> TestUpstream {
+    let upstream = TestUpstream::http(Answer::json(&json!({}))).await;
+    upstream.answer_at("/stream", Answer::beats("done"));
+    upstream.answer_at("/slow", Answer::late("done"));
+    upstream
+}
+
+/// The name of the call that a request to an application is.
+pub(super) fn name_of(seen: &vestibule_testkit::Seen) -> Option<String> {
+    match &seen.query {
+        Some(query) => query.strip_prefix("n=").map(str::to_owned),
+        None => seen.json()["params"]["arguments"]["n"].as_str().map(str::to_owned),
+    }
+}
+
+/// A tree of agents, its root first.
+pub(super) struct Family {
+    pub(super) members: Vec<Member>,
+}
+
+impl Family {
+    pub(super) fn get(&self, name: &str) -> &Member {
+        self.members.iter().find(|member| member.name == name).unwrap()
+    }
+}
+
+/// One agent, with a token for each application.
+pub(super) struct Member {
+    pub(super) name: String,
+    /// Its id as an agent.
+    pub(super) id: String,
+    pub(super) holders: BTreeMap<&'static str, Holder>,
+    /// At the server of the legacy era.
+    session: String,
+}
+
+impl Member {
+    async fn new(house: &House, name: &str, id: String, holders: BTreeMap<&'static str, Holder>) -> Self {
+        let mut member = Self { name: name.to_owned(), id, holders, session: String::new() };
+        if member.holders.contains_key("legacy") {
+            let params = json!({
+                "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": { "name": name, "version": "1" } });
+            let message = json!({ "jsonrpc": "2.0", "id": 0, "method": "initialize", "params": params });
+            let url = house.gateway.resource("legacy");
+            let reply = member.at("legacy").send("POST", &url, || legacy(&url).json(&message)).await;
+            assert_eq!(reply.status, 200, "{}", reply.text());
+            reply.header("mcp-session-id").clone_into(&mut member.session);
+        }
+        member
+    }
+
+    pub(super) fn at(&self, app: &str) -> &Holder {
+        self.holders.get(app).unwrap()
+    }
+
+    /// A request without its credential: method, URL, and the rest. The name tells it from all others.
+    pub(super) fn request(&self, house: &House, app: &str, manner: &str, name: &str) -> (&str, String, Call) {
+        let url = house.gateway.resource(app);
+        let mut params = json!({ "name": manner, "arguments": { "n": name } });
+        if app == "web" {
+            let url = format!("{url}/{manner}?n={name}");
+            let call = Http::get(&url);
+            return ("GET", url, call);
+        }
+        let call = if app == "legacy" {
+            legacy(&url).header("mcp-session-id", &self.session)
+        } else {
+            params["_meta"] = json!({
+                "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+                "io.modelcontextprotocol/clientCapabilities": {},
+            });
+            modern(&url).header("mcp-name", manner)
+        };
+        let message = json!({ "jsonrpc": "2.0", "id": name, "method": "tools/call", "params": params });
+        ("POST", url, call.json(&message))
+    }
+
+    /// Begins a call, whose name is made of who calls what and how.
+    pub(super) fn start(&self, house: &House, app: &'static str, manner: &'static str) -> Flight {
+        let name = format!("{}-{manner}-{app}", self.name);
+        let (method, url, call) = self.request(house, app, manner, &name);
+        let watched = self.at(app).signed(method, &url, call).watch(&house.gateway.clock);
+        Flight { who: self.id.clone(), app, manner, name, watched }
+    }
+
+    /// The whole reply to a plain call of this name.
+    pub(super) async fn call(&self, house: &House, app: &str, name: &str) -> Reply {
+        let (method, url, call) = self.request(house, app, PLAIN, name);
+        self.at(app).send(method, &url, || call.clone()).await
+    }
+}
+
+fn legacy(url: &str) -> Call {
+    accepting(url).header("mcp-protocol-version", "2025-11-25")
+}
+
+fn modern(url: &str) -> Call {
+    accepting(url).header("mcp-protocol-version", "2026-07-28").header("mcp-method", "tools/call")
+}
+
+fn accepting(url: &str) -> Call {
+    Http::post(url).header("accept", "application/json, text/event-stream")
+}
+
+/// A call under way.
+pub(super) struct Flight {
+    /// The id of the agent that makes it.
+    pub(super) who: String,
+    pub(super) app: &'static str,
+    pub(super) manner: &'static str,
+    pub(super) name: String,
+    pub(super) watched: Watched,
+}
+
+impl Flight {
+    /// The highest number of a beat that has come.
+    pub(super) fn beat(&self) -> u64 {
+        let mark = if self.app == "web" { "beat " } else { "\"progress\":" };
+        self.watched.highest(mark).unwrap_or(0)
+    }
+
+    /// Waits for a beat that is later than this.
+    pub(super) async fn beyond(&self, beat: u64) {
+        self.watched.until(|_| self.beat() > beat).await;
+    }
+
+    /// Its id in the record, once the head of the reply is there.
+    pub(super) fn attempt(&self) -> String {
+        self.watched.header("x-request-id")
+    }
+}
