@@ -4,13 +4,16 @@ set -euo pipefail
 PYTHON_SDK=2.3.0
 EVERYTHING=2026.8.31
 INSPECTOR=2.12.0
+OPENID_CLIENT=6.9.0
+OIDC_PROVIDER=9.13.3
+JOSE=6.2.18
 NODE=24.21.0     # the inspector needs 22.19; installed from npm where the machine has less
 NODE_MIN=22.19.0
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 bin=$(realpath "${VESTIBULE_BIN:?set VESTIBULE_BIN to the built binary}")
 pids=()
-export PYTHONDONTWRITEBYTECODE=1
+export PYTHONDONTWRITEBYTECODE=1 VESTIBULE_BIN=$bin
 
 # run_peers FOLDER: runs the `parts` of the script that sources this one, with the peers around the gateway.
 run_peers() {
@@ -22,6 +25,7 @@ run_peers() {
   rm -rf "$run" && mkdir -m 700 "$run" && : >"$run/results" && : >"$run/tokens"
   trap stop EXIT
   if install_node_peers; then
+    name_issuers
     start_everything
     start_gateway
     parts
@@ -52,7 +56,8 @@ with_python_sdk() {
 
 install_node_peers() {
   command -v npm >>"$run/install.log" || return 1
-  local packages=("@modelcontextprotocol/server-everything@$EVERYTHING" "@modelcontextprotocol/inspector@$INSPECTOR")
+  local packages=("@modelcontextprotocol/server-everything@$EVERYTHING" "@modelcontextprotocol/inspector@$INSPECTOR"
+    "openid-client@$OPENID_CLIENT" "oidc-provider@$OIDC_PROVIDER" "jose@$JOSE")
   local here_is=0.0.0
   command -v node >>"$run/install.log" && here_is=$(node -p process.versions.node)
   if ! printf '%s\n' "$NODE_MIN" "$here_is" | sort --version-sort --check=quiet; then
@@ -70,7 +75,7 @@ install_node_peers() {
 # The server is given an empty environment: one of its tools shows it to whoever asks.
 start_everything() {
   local port
-  port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+  port=$(free_port)
   env -i PATH="$PATH" PORT="$port" "$npm_bin/mcp-server-everything" streamableHttp >"$run/everything.log" 2>&1 &
   pids+=($!)
   SECONDS=0
@@ -80,13 +85,18 @@ start_everything() {
   first_line "$run/recorder.json" "the recorder" $!
 }
 
-# Quickstart keeps a configuration that is there: its own, with tokens that live as short as tokens may.
+# Quickstart keeps a configuration that is there: its own, with tokens that live as short as tokens may, and with more
+# issuers of users. Those need not run: their keys are fetched when somebody comes with a token of theirs.
 start_gateway() {
-  local upstream
+  local upstream config="$run/gateway/vestibule.yaml"
   upstream=$(json "$run/recorder.json" url)
-  mkdir -m 700 "$run/gateway"
-  echo 'tokens: { ttl_seconds: 60 }' |
-    cat - "$here/../../crates/server/assets/quickstart.yaml" >"$run/gateway/vestibule.yaml"
+  mkdir -m 700 "$run/gateway" "$run/gateway/policies"
+  cp "$here/users.cedar" "$run/gateway/policies"
+  {
+    echo 'tokens: { ttl_seconds: 60 }'
+    sed "/^user_issuers:\$/r $run/issuers.yaml" "$here/../../crates/server/assets/quickstart.yaml"
+  } >"$config"
+  grep --quiet '^  keycloak:' "$config" || { fail "start: quickstart.yaml has no user_issuers" && finish || exit 1; }
   "$bin" quickstart --dir "$run/gateway" --listen 127.0.0.1:0 --admin-listen 127.0.0.1:0 \
     --app "everything=$upstream/mcp" --app-permit-all --output json \
     >"$run/quickstart.json" 2>"$run/gateway.log" &
@@ -94,13 +104,40 @@ start_gateway() {
   first_line "$run/quickstart.json" "the gateway" $!
 }
 
+# name_issuers: chooses where the issuers of users will be, and names them as the configuration has them.
+name_issuers() {
+  export KEYCLOAK_ISSUER OIDC_PROVIDER_ISSUER
+  KEYCLOAK_ISSUER=http://127.0.0.1:$(free_port)/realms/peers
+  OIDC_PROVIDER_ISSUER=http://127.0.0.1:$(free_port)
+  cat >"$run/issuers.yaml" <<YAML
+  keycloak:
+    issuer: $KEYCLOAK_ISSUER
+    agents: { agent-a: [agent-a] }
+    groups: { claim: /realm_access/roles, only: [developers] }
+    access_token_types: [jwt]
+  oidc-provider:
+    issuer: $OIDC_PROVIDER_ISSUER
+    agents: { agent-a: [agent-a] }
+    groups: { claim: groups, only: [developers] }
+    access_token_types: [at-jwt]
+YAML
+}
+
+free_port() {
+  python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
+}
+
 # --- checking --------------------------------------------------------------------------------------------
 
 # run_long_session DURATION: in seconds, at most 600, because the sandbox streams no longer.
 run_long_session() {
-  "$bin" agent add long-session --group quickstart --group sandbox-agents --scope profile --scope repo \
-    --output json --dir "$run/gateway" >"$run/long-session.json" || fail "agent add: exit code $?"
+  add_agent long-session --group quickstart --group sandbox-agents --scope profile --scope repo
   run_checks long-session "$python" "$here/long_session.py" "$run" "$1"
+}
+
+# add_agent NAME ARGUMENT…: registers an agent; its credential goes to NAME.json in the run's folder.
+add_agent() {
+  "$bin" agent add "$@" --output json --dir "$run/gateway" >"$run/$1.json" || fail "agent add $1: exit code $?"
 }
 
 # --- helping ---------------------------------------------------------------------------------------------

@@ -2,19 +2,52 @@
 # Runs foreign MCP clients against the gateway, with a foreign server behind it. See README.md.
 #   VESTIBULE_BIN=path/to/vestibule tests/peers/run.sh [FOLDER]
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+source "$here/keycloak.sh"
 
 parts() {
+  prepare_keycloak
   with_python_sdk run_python_sdk
   run_inspector
+  run_openid_client
+  with_python_sdk run_spawned
+  with_python_sdk run_oidc_provider
   # Longer than a token lives.
   with_python_sdk run_long_session 75
+  with_python_sdk run_keycloak
 }
 
 run_python_sdk() {
   "$python" "$here/client_key.py" "$run/key.pem" "$run/jwks.json"
-  "$bin" agent add peer-key --group quickstart --jwks "$run/jwks.json" --output json --dir "$run/gateway" \
-    >"$run/peer-key.json" || fail "agent add: exit code $?"
+  add_agent peer-key --group quickstart --jwks "$run/jwks.json"
   run_checks python-sdk "$python" "$here/sdk_client.py" "$run"
+}
+
+# A module is looked for beside the script that wants it.
+run_openid_client() {
+  cp "$here/openid_client.mjs" "$work/npm"
+  run_checks openid-client node "$work/npm/openid_client.mjs" "$run"
+}
+
+run_spawned() {
+  add_agent parent --group sandbox-agents --trust 1 --scope repo
+  run_checks spawned "$python" "$here/spawned.py" "$run"
+}
+
+run_oidc_provider() {
+  cp "$here/idp.mjs" "$work/npm"
+  node "$work/npm/idp.mjs" "${OIDC_PROVIDER_ISSUER##*:}" >"$run/oidc-provider.out" 2>"$run/oidc-provider.err" &
+  pids+=($!)
+  first_line "$run/oidc-provider.out" "oidc-provider" $!
+  run_users oidc-provider
+}
+
+# run_users ISSUER: an agent acts for the issuer's humans.
+run_users() {
+  local agent
+  for agent in agent-a agent-b; do
+    [ -e "$run/$agent.json" ] || add_agent "$agent" --group sandbox-agents --trust 1 --scope repo
+  done
+  run_checks "$1" "$python" "$here/users.py" "$run" "$1"
 }
 
 run_inspector() {

@@ -6,7 +6,7 @@ folder has parent.json, an agent that may have children. Each child may list and
 
 import asyncio
 import json
-import time
+import sys
 
 from dpop import Bound, Key, Refused, TokenEndpoint, claims_of
 from gateway import ISSUER, agent, note, recorded, url_of, vestibule
@@ -17,7 +17,7 @@ URL = url_of("sandbox")
 MODES = ("legacy", "auto")
 OPERATIONS = {"list_repos": {}, "stream_progress": {}}
 STREAM_SECONDS = 120
-# From the order to the end of the call at the client. The rest is for a busy machine.
+# From the acknowledgement of the order to the end of the call at the client: for a busy machine.
 CUT_MAX_SECONDS = 10
 
 
@@ -50,11 +50,10 @@ def spawning(family):
         assert claims["exp"] <= root["vst"]["node_exp"], (claims, root)
         assert claims["act"]["sub"] == family.child.agent, claims
     with check("spawned: who holds the parent's token without its key spawns nothing"):
-        form_key = Key()
         try:
-            family.endpoint.spawn(form_key, family.root, Key(), ISSUER)
+            family.endpoint.spawn(Key(), family.root, Key(), ISSUER)
         except Refused as refusal:
-            assert refusal.status in (400, 401), refusal
+            assert (refusal.status, refusal.error) == (400, "invalid_dpop_proof"), refusal
         else:
             raise AssertionError("a child was spawned")
 
@@ -101,32 +100,32 @@ async def revoking(mode, family):
         await client.call_tool("stream_progress", arguments, progress_callback=on_progress)
 
     with check(f"{name}: revoking the parent's delegation cuts the child's running call"):
-        error = None
-        try:
-            async with connected(URL, Bound(family.child, family.token), mode) as client:
-                call = asyncio.create_task(stream(client))
-                await asyncio.wait_for(streaming.wait(), 30)
-                [report] = await asyncio.to_thread(vestibule, "revoke", "delegation", family.node)
-                acknowledged, count = time.monotonic(), len(seen)
-                ended, _ = await asyncio.wait([call], timeout=CUT_MAX_SECONDS)
-                assert ended, f"the call still runs {CUT_MAX_SECONDS} s after the order"
-                took = time.monotonic() - acknowledged
-                error = call.exception()
-        except Exception as closing:  # what the SDK says of the connection when it is closed
-            error = error or closing
-        assert error is not None, "the call came to its end"
-        assert report["cut"]["attempts"] == 1 and report["cut"]["streams"] == 1, report
-        # What the kernel had taken before may still arrive.
-        assert len(seen) <= count + 1, (count, seen)
-        print(f"   the SDK says {took:.1f} s after the order: {reason(error)}", file=__import__("sys").stderr)
+        async with connected(URL, Bound(family.child, family.token), mode) as client:
+            call = asyncio.create_task(stream(client))
+            await asyncio.wait_for(streaming.wait(), 30)
+            [report] = await asyncio.to_thread(vestibule, "revoke", "delegation", family.node)
+            ended, _ = await asyncio.wait([call], timeout=CUT_MAX_SECONDS)
+            call.cancel()
+        assert ended, f"the call still ran {CUT_MAX_SECONDS} s after the order"
+        assert call.exception() is not None, "the call came to its end"
+        print(f"{name}: the SDK says: {reason(call.exception())}", file=sys.stderr)
+        # In a session the SDK has a stream open for what the server says unasked, which is cut as well.
+        cut = {(attempt["agent"], attempt["stage"]) for attempt in report["attempts"]}
+        assert cut == {(family.child.agent, "streaming")} and report["cut"]["nodes"] == 2, report
+        assert seen[-1] < STREAM_SECONDS, seen
         record = recorded("--agent", family.child.agent, "--operation", "stream_progress")
         assert (record["outcome"], record["denial"]) == ("cut", "delegation-revoked"), record
     with check(f"{name}: its next call is refused"):
+        statuses = set()
+
+        async def on_answer(answer):
+            statuses.add(answer.status_code)
+
         try:
-            async with connected(URL, Bound(family.child, family.token), mode) as client:
+            async with connected(URL, Bound(family.child, family.token), mode, on_answer) as client:
                 await client.call_tool("list_repos", {})
         except Exception as error:
-            assert "401" in reason(error), reason(error)
+            assert statuses == {401}, (statuses, reason(error))
         else:
             raise AssertionError("it was served")
         record = recorded("--agent", family.child.agent, "--decision", "deny")

@@ -243,6 +243,7 @@ An agent to try it with
 
 In another terminal
   vestibule tour --dir {dir}              the whole story in a minute
+  vestibule tour --incident --dir {dir}   an agent is compromised, and cut with all below it
   vestibule audit tail --dir {dir}        what happens, as it happens
   vestibule policy applicable --agent {} --dir {dir}
   vestibule revoke agent {} --dir {dir}   stop it, now

@@ -8,20 +8,17 @@ use std::{
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
-use vestibule_model::{Clock, Digest, Jti, OsEntropy, SystemClock};
+use vestibule_model::{Clock, OsEntropy, SystemClock};
 
 use super::{
     Failure, Outcome,
     output::Out,
     quickstart::{QUICKSTART_FILE, USERS_KEY},
 };
-use crate::sandbox::{Signer, UserIssuer};
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use crate::sandbox::{Proven, Signer, UserIssuer};
 
 /// Largest token that is read, in bytes.
 const TOKEN_MAX_BYTES: u64 = 16 << 10;
-/// How long an actor token is good for, in seconds.
-const ACTOR_SECONDS: i64 = 60;
 
 /// Play a human of the sandbox, or an agent with a key of its own.
 #[derive(Debug, Subcommand)]
@@ -130,19 +127,14 @@ impl Key {
 impl Proof {
     fn execute(self, out: &Out) -> Outcome {
         let key = Signer::load(&self.key).map_err(Failure::broken)?;
-        let mut claims = json!({
-            "jti": Jti::random(&OsEntropy), "htm": self.method, "htu": self.url,
-            "iat": SystemClock::default().now().seconds(),
-        });
-        let mut put = |name: &str, value: Option<String>| {
-            if let (Some(members), Some(value)) = (claims.as_object_mut(), value) {
-                members.insert(name.to_owned(), json!(value));
-            }
+        let token = self.token.as_deref().map(token).transpose()?;
+        let request = Proven {
+            method: &self.method,
+            url: &self.url,
+            nonce: self.nonce.as_deref(),
+            token: token.as_deref(),
         };
-        put("nonce", self.nonce);
-        put("ath", self.token.as_deref().map(token).transpose()?.map(|token| hash(&token)));
-        let proof =
-            key.sign(json!({ "typ": "dpop+jwt", "jwk": key.jwk() }), &claims).map_err(Failure::broken)?;
+        let proof = key.proof(&request, SystemClock::default().now(), &OsEntropy).map_err(Failure::broken)?;
         out.result(&json!({ "proof": proof }), || proof.clone());
         Ok(())
     }
@@ -151,20 +143,13 @@ impl Proof {
 impl ActorToken {
     fn execute(self, out: &Out) -> Outcome {
         let key = Signer::load(&self.key).map_err(Failure::broken)?;
-        let now = SystemClock::default().now().seconds();
-        let claims = json!({
-            "iss": key.agent(), "sub": key.agent(), "aud": self.issuer, "iat": now, "exp": now + ACTOR_SECONDS,
-            "jti": Jti::random(&OsEntropy), "cnf": { "jwk": key.jwk() }, "sth": hash(&token(&self.subject_token)?),
-        });
-        let actor = key.sign(json!({ "typ": "vst-actor+jwt" }), &claims).map_err(Failure::broken)?;
-        out.result(&json!({ "agent": key.agent(), "actor_token": actor }), || actor.clone());
+        let (id, subject) = (key.agent(), token(&self.subject_token)?);
+        let now = SystemClock::default().now();
+        let actor = key.actor_token(id.as_str(), &self.issuer, &subject, now, &OsEntropy);
+        let actor = actor.map_err(Failure::broken)?;
+        out.result(&json!({ "agent": id, "actor_token": actor }), || actor.clone());
         Ok(())
     }
-}
-
-/// Of a token: SHA-256 in base64url (RFC 9449 §4.2, `ath`).
-fn hash(token: &str) -> String {
-    URL_SAFE_NO_PAD.encode(Digest::of(token.as_bytes()).bytes())
 }
 
 fn token(file: &Path) -> Result<String, Failure> {

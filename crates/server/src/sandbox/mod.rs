@@ -37,7 +37,7 @@ use self::{credential::Credential, journal::Journal, mcp::Sessions, repositories
 pub use self::{
     http::HTTP_OPERATIONS,
     journal::{Outcome, SEEN_MAX, Seen},
-    signer::{Signer, SignerError},
+    signer::{Proven, Signer, SignerError},
     users::{UserIssuer, users},
 };
 

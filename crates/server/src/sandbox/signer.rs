@@ -9,7 +9,7 @@ use aws_lc_rs::{
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
-use vestibule_model::{AgentId, Digest, Thumbprint};
+use vestibule_model::{AgentId, Digest, Entropy, Jti, Thumbprint, Timestamp};
 
 use crate::secret_file;
 
@@ -26,6 +26,27 @@ pub enum SignerError {
     #[error("the key cannot be made or used")]
     Unusable,
 }
+
+/// A request that a proof is for.
+#[derive(Debug, Clone, Copy)]
+pub struct Proven<'a> {
+    /// The HTTP method.
+    pub method: &'a str,
+    /// Without query and fragment.
+    pub url: &'a str,
+    /// What the gateway sent in `DPoP-Nonce`.
+    pub nonce: Option<&'a str>,
+    /// The token that goes along.
+    pub token: Option<&'a str>,
+}
+
+/// Of a token: SHA-256 in base64url (RFC 9449 §4.2, `ath`).
+fn hash(token: &str) -> String {
+    URL_SAFE_NO_PAD.encode(Digest::of(token.as_bytes()).bytes())
+}
+
+/// How long an actor token is good for, in seconds.
+const ACTOR_SECONDS: i64 = 60;
 
 /// A key and its public half.
 #[derive(Debug)]
@@ -92,6 +113,47 @@ impl Signer {
     #[must_use]
     pub fn agent(&self) -> AgentId {
         AgentId::of_key(&self.thumbprint())
+    }
+
+    /// The value of a `DPoP` header for one request (RFC 9449 §4.2), with the token that goes along, if one does.
+    ///
+    /// # Errors
+    /// [`SignerError::Unusable`].
+    pub fn proof(
+        &self,
+        request: &Proven<'_>,
+        now: Timestamp,
+        entropy: &dyn Entropy,
+    ) -> Result<String, SignerError> {
+        let mut claims = json!({
+            "jti": Jti::random(entropy), "htm": request.method, "htu": request.url, "iat": now.seconds(),
+        });
+        let optional = [("nonce", request.nonce.map(ToOwned::to_owned)), ("ath", request.token.map(hash))];
+        if let Some(members) = claims.as_object_mut() {
+            members.extend(
+                optional.into_iter().filter_map(|(name, value)| Some((name.to_owned(), json!(value?)))),
+            );
+        }
+        self.sign(json!({ "typ": "dpop+jwt", "jwk": self.jwk() }), &claims)
+    }
+
+    /// What the agent `id`, which has this key, signs so that the holder of `subject_token` may spawn it.
+    ///
+    /// # Errors
+    /// [`SignerError::Unusable`].
+    pub fn actor_token(
+        &self,
+        id: &str,
+        issuer: &str,
+        subject_token: &str,
+        now: Timestamp,
+        entropy: &dyn Entropy,
+    ) -> Result<String, SignerError> {
+        let claims = json!({
+            "iss": id, "sub": id, "aud": issuer, "iat": now.seconds(), "exp": now.seconds() + ACTOR_SECONDS,
+            "jti": Jti::random(entropy), "cnf": { "jwk": self.jwk() }, "sth": hash(subject_token),
+        });
+        self.sign(json!({ "typ": "vst-actor+jwt" }), &claims)
     }
 
     /// A compact JWS (RFC 7515 §7.1) with these further members of its header.

@@ -13,6 +13,7 @@ mod introspection;
 mod narrowing;
 mod nonces;
 mod permission;
+mod possession;
 mod proofs;
 mod proxied;
 mod revocation;
@@ -108,9 +109,7 @@ impl Scene {
             .replace("{USERS}", section)
             .replace("{TOKENS}", tokens);
         let clock = wednesday_noon();
-        let dir = crate::gateway::folder(&[("all.cedar", policies)]); // TEMPORARY
-        std::fs::create_dir(dir.path().join("state")).unwrap(); // TEMPORARY
-        let gateway = TestGateway::start_in(dir, &config, Arc::<FixedClock>::clone(&clock)).await;
+        let gateway = TestGateway::start_at(&clock, &config, &[("all.cedar", policies)]).await;
         let scopes = json!({ "scopes": ["read", "write"] });
         let planner = gateway.agent("planner", scopes.clone()).await;
         let helper = gateway.agent("helper", scopes).await;

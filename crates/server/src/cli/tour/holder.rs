@@ -1,21 +1,18 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use serde_json::{Value, json};
 use vestibule_egress::{Client, full};
-use vestibule_model::{Clock, Digest, Jti, OsEntropy, SystemClock};
+use vestibule_model::{Clock, OsEntropy, SystemClock};
 
 use super::{
     super::{Failure, admin_client::http_client},
     agent::{Answer, answer},
 };
-use crate::sandbox::Signer;
+use crate::sandbox::{Proven, Signer};
 
-/// How long an actor token is good for, in seconds.
-const ACTOR_SECONDS: i64 = 60;
 /// A nonce may turn old between two requests; it does not twice.
 const TRIES: usize = 3;
 
@@ -160,27 +157,14 @@ impl Holder {
     }
 
     fn proof(&self, method: &str, url: &str, token: Option<&str>) -> Result<String, Failure> {
-        let now = self.entrance.clock.now().seconds();
-        let mut claims = json!({ "jti": Jti::random(&OsEntropy), "htm": method, "htu": url, "iat": now });
-        if let Some(members) = claims.as_object_mut() {
-            members.extend(self.entrance.nonce().map(|nonce| ("nonce".to_owned(), json!(nonce))));
-            members.extend(token.map(|token| ("ath".to_owned(), json!(hash(token)))));
-        }
-        self.key.sign(json!({ "typ": "dpop+jwt", "jwk": self.key.jwk() }), &claims).map_err(Failure::broken)
+        let nonce = self.entrance.nonce();
+        let request = Proven { method, url, nonce: nonce.as_deref(), token };
+        self.key.proof(&request, self.entrance.clock.now(), &OsEntropy).map_err(Failure::broken)
     }
 
     /// What it signs so that the agent whose token this is may spawn it.
     pub(super) fn actor_token(&self, parent: &str) -> Result<String, Failure> {
-        let now = self.entrance.clock.now().seconds();
-        let claims = json!({
-            "iss": self.id, "sub": self.id, "aud": self.entrance.issuer, "iat": now, "exp": now + ACTOR_SECONDS,
-            "jti": Jti::random(&OsEntropy), "cnf": { "jwk": self.key.jwk() }, "sth": hash(parent),
-        });
-        self.key.sign(json!({ "typ": "vst-actor+jwt" }), &claims).map_err(Failure::broken)
+        let Entrance { issuer, clock, .. } = &*self.entrance;
+        self.key.actor_token(&self.id, issuer, parent, clock.now(), &OsEntropy).map_err(Failure::broken)
     }
-}
-
-/// Of a token: SHA-256 in base64url (RFC 9449 §4.2, `ath`).
-fn hash(token: &str) -> String {
-    URL_SAFE_NO_PAD.encode(Digest::of(token.as_bytes()).bytes())
 }

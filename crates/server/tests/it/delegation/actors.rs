@@ -2,17 +2,17 @@
 
 use serde_json::{Value, json};
 use vestibule_model::{Jti, OsEntropy};
-use vestibule_testkit::{AgentKey, Holder, Http, token_hash};
+use vestibule_testkit::{AgentKey, Http, token_hash};
 
 use super::{ACCESS_TOKEN, EXCHANGE, JWT, Scene, key};
 
-/// The actor token that `child` signs for `parent`, with header and claims changed; `null` removes.
-fn actor(scene: &Scene, parent: &Holder, child: &AgentKey, header: Value, claims: Value) -> String {
+/// The actor token that `child` signs for whoever has the token `parent`, with header and claims changed; `null` removes.
+pub(super) fn actor(scene: &Scene, parent: &str, child: &AgentKey, header: &Value, claims: &Value) -> String {
     let now = scene.gateway.clock.now().seconds();
     let mut head = json!({ "alg": "ES256", "typ": "vst-actor+jwt" });
     let mut all = json!({
         "iss": child.agent(), "sub": child.agent(), "aud": scene.gateway.url(""), "iat": now, "exp": now + 60,
-        "jti": Jti::random(&OsEntropy), "cnf": { "jwk": child.public() }, "sth": token_hash(parent.token()),
+        "jti": Jti::random(&OsEntropy), "cnf": { "jwk": child.public() }, "sth": token_hash(parent),
     });
     for (object, changes) in [(&mut head, header), (&mut all, claims)] {
         let members = object.as_object_mut().unwrap();
@@ -27,12 +27,11 @@ async fn an_actor_token_is_signed_by_the_key_that_it_names_for_this_parent_at_th
     let scene = Scene::new().await;
     let (root, other, child, stranger) = (scene.root().await, scene.root().await, key(), key());
     let now = scene.gateway.clock.now().seconds();
-    let none = || json!({});
-    let with = |claims: Value| actor(&scene, &root, &child, none(), claims);
-    let typed = |header: Value| actor(&scene, &root, &child, header, none());
+    let with = |claims: Value| actor(&scene, root.token(), &child, &json!({}), &claims);
+    let typed = |header: Value| actor(&scene, root.token(), &child, &header, &json!({}));
     let by_stranger = {
         let claims = json!({ "iss": child.agent(), "sub": child.agent(), "cnf": { "jwk": child.public() } });
-        actor(&scene, &root, &stranger, none(), claims)
+        actor(&scene, root.token(), &stranger, &json!({}), &claims)
     };
     let other_name = json!({ "iss": stranger.agent(), "sub": stranger.agent() });
     for (what, token, code) in [
@@ -75,7 +74,7 @@ async fn an_actor_token_is_signed_by_the_key_that_it_names_for_this_parent_at_th
         assert!(!record.to_string().contains(&token), "{what}: the record has the token");
     }
     assert_eq!(scene.nodes().await, 2, "two roots, and no child");
-    let good = with(none());
+    let good = with(json!({}));
     assert_eq!(root.exchange(&good, &[]).await.status, 200, "the forger is not at fault");
     let reply = root.exchange(&good, &[]).await;
     scene.refused("a second time", &reply, "invalid_request", "actor-token-replayed").await;
@@ -94,7 +93,7 @@ async fn what_an_actor_token_says_beside_who_it_is_gives_the_child_nothing() {
         "sub_id": { "format": "iss_sub", "iss": scene.users.id(), "sub": "alice" }, "vst": { "depth": 1 },
         "groups": ["testers"], "authorization_details": [], "may_act": { "sub": "planner" },
     });
-    let reply = root.exchange(&actor(&scene, &root, &child, json!({}), claims), &[]).await;
+    let reply = root.exchange(&actor(&scene, root.token(), &child, &json!({}), &claims), &[]).await;
     assert_eq!(reply.status, 200, "{}", reply.text());
     assert_eq!(reply.json()["scope"], "read");
     let minted = scene.gateway.attempt_of(&reply).await;
@@ -157,7 +156,7 @@ async fn a_bearer_token_hands_nothing_on_and_neither_does_one_that_has_expired()
     let scene = Scene::new().await;
     let bearer = scene.planner.token(&scene.api()).await;
     let (root, child) = (scene.root().await, key());
-    let about = |sth: &str| actor(&scene, &root, &child, json!({}), json!({ "sth": sth }));
+    let about = |sth: &str| actor(&scene, root.token(), &child, &json!({}), &json!({ "sth": sth }));
     let for_bearer = about(&token_hash(&bearer));
     let form = [
         ("grant_type", EXCHANGE),

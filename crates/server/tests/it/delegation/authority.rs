@@ -24,7 +24,12 @@ async fn each_kind_of_constraint_is_held_against_the_arguments_that_are_forwarde
         ("size", json!({ "exact": 1 }), json!([1]), json!([2, 1.5, -1])),
         ("size", json!({ "one_of": [1, 2] }), json!([1, 2]), json!([3])),
         ("private", json!({ "exact": true }), json!([true]), json!([false])),
-        ("size", json!({ "range": { "min": 1, "max": 10 } }), json!([1, 2.5, 10]), json!([0, 0.9999, 10.0001, -2])),
+        (
+            "size",
+            json!({ "range": { "min": 1, "max": 10 } }),
+            json!([1, 2.5, 10]),
+            json!([0, 0.9999, 10.0001, -2]),
+        ),
         ("size", json!({ "range": { "min": 1.5 } }), json!([1.5, 1e6]), json!([1.4999])),
         ("size", json!({ "range": { "max": 0 } }), json!([0, -5]), json!([0.0001])),
         ("name", prefix.clone(), json!(["team-", "team-x"]), json!(["team", "Team-x", "x-team-", ""])),
@@ -59,9 +64,14 @@ async fn an_operation_that_was_not_handed_on_does_not_exist_for_the_child() {
     let child = creator(&root, &json!({})).await;
     let any = json!({ "name": "x", "size": 1, "private": true });
     scene.served(&scene.create(&child, &any).await).await;
-    for (what, reply) in [("a list", scene.list(&child).await), ("a removal", scene.remove(&child, "x").await)] {
+    for (what, reply) in
+        [("a list", scene.list(&child).await), ("a removal", scene.remove(&child, "x").await)]
+    {
         let record = scene.denied(what, &reply, 404, "operation-not-permitted").await;
-        assert!(record["cause"].as_str().unwrap().contains("outside of authorization_details"), "{what}: {record}");
+        assert!(
+            record["cause"].as_str().unwrap().contains("outside of authorization_details"),
+            "{what}: {record}"
+        );
         let unknown = scene.gateway.attempt_of(&reply).await;
         assert_eq!(unknown["upstream_status"], Value::Null);
     }
@@ -95,13 +105,21 @@ async fn an_agent_may_bind_itself_and_acts_within_that() {
     let scene = Scene::new().await;
     let asked = details(&json!({ "list": {} }));
     let root = scene.root_with(&[("authorization_details", &asked)]).await;
-    let located = json!([{ "type": "vestibule_operations", "operations": { "list": {} }, "locations": [scene.api()] }]);
-    assert_eq!((&root.claims()["authorization_details"], &root.answer["authorization_details"]), (&located, &located));
+    let located =
+        json!([{ "type": "vestibule_operations", "operations": { "list": {} }, "locations": [scene.api()] }]);
+    assert_eq!(
+        (&root.claims()["authorization_details"], &root.answer["authorization_details"]),
+        (&located, &located)
+    );
     scene.served(&scene.list(&root).await).await;
     let reply = scene.create(&root, &json!({})).await;
     scene.denied("the agent itself", &reply, 404, "operation-not-permitted").await;
     let child = root.spawn(key(), &[]).await;
-    assert_eq!(child.claims()["authorization_details"], located, "without a word a child has what its parent has");
+    assert_eq!(
+        child.claims()["authorization_details"],
+        located,
+        "without a word a child has what its parent has"
+    );
     let reply = scene.create(&child, &json!({})).await;
     scene.denied("its child", &reply, 404, "operation-not-permitted").await;
 }
@@ -135,7 +153,9 @@ async fn a_list_shows_a_child_what_was_handed_on_and_a_call_is_decided_again() {
     let tools = ["read_repo", "drop_repo", "list_repos"].map(tool);
     let upstream = TestUpstream::mcp(Mcp::new(Era::Legacy, tools.to_vec())).await;
     let config = format!("apps: {{ tools: {{ mcp: {{ url: '{}/mcp' }} }} }}", upstream.url());
-    let policies = format!("{PERMIT_TESTERS} permit (principal, action == Action::\"delegate\", resource);");
+    let policies = format!(
+        "{PERMIT_TESTERS} @id(\"hand-on\") permit (principal, action == Action::\"delegate\", resource);"
+    );
     let gateway = TestGateway::start(&config, &[("all.cedar", &policies)]).await;
     let (planner, url) = (gateway.agent("planner", json!({})).await, gateway.resource("tools"));
     let root = Holder::root(&planner, key(), &[("resource", &*url)]).await;
@@ -154,7 +174,10 @@ async fn a_list_shows_a_child_what_was_handed_on_and_a_call_is_decided_again() {
     assert_eq!((mine.json()["result"]["isError"].clone(), calls()), (json!(false), 1));
     let yours = rpc(&child, call("read_repo", json!({ "repo": "yours" }))).await;
     let error = &yours.json()["error"];
-    assert_eq!((&error["code"], &error["data"]["authorization"]["code"]), (&json!(4030), &json!("authority-exceeded")));
+    assert_eq!(
+        (&error["code"], &error["data"]["authorization"]["code"]),
+        (&json!(4030), &json!("authority-exceeded"))
+    );
     assert_eq!(gateway.attempt_of(&yours).await["denial"], "authority-exceeded");
     let hidden = rpc(&child, call("drop_repo", json!({ "repo": "mine" }))).await.json();
     let unknown = rpc(&child, call("no_such_tool", json!({}))).await.json();

@@ -2,9 +2,11 @@
 //! for.
 
 use serde_json::{Value, json};
-use vestibule_testkit::Holder;
 
-use super::{Scene, details, key};
+use super::{
+    Scene, details, key,
+    possession::{Possession, token_in},
+};
 
 const ERROR: &str = "invalid_authorization_details";
 
@@ -72,10 +74,12 @@ async fn what_is_asked_for_at_another_resource_lies_within_nothing() {
     let here = details(&json!({ "list": {} }));
     let root = scene.root_with(&[("authorization_details", &here)]).await;
     let at = |location: &str| {
-        json!([{ "type": "vestibule_operations", "operations": { "list": {} }, "locations": [location] }]).to_string()
+        json!([{ "type": "vestibule_operations", "operations": { "list": {} }, "locations": [location] }])
+            .to_string()
     };
     assert!(root.try_spawn(key(), &[("authorization_details", &at(&scene.api()))]).await.is_ok());
-    for location in [scene.gateway.resource("other"), format!("{}/", scene.api()), scene.api().to_uppercase()] {
+    for location in [scene.gateway.resource("other"), format!("{}/", scene.api()), scene.api().to_uppercase()]
+    {
         let reply = root.try_spawn(key(), &[("authorization_details", &at(&location))]).await.unwrap_err();
         scene.refused(&location, &reply, ERROR, "authority-not-subset").await;
     }
@@ -127,30 +131,25 @@ async fn what_nobody_could_hold_at_the_lock_is_not_handed_on() {
 #[tokio::test]
 async fn a_token_that_has_less_than_its_node_hands_on_only_what_it_has() {
     let scene = Scene::new().await;
-    let root = scene.root().await;
     let wide = details(&json!({ "list": {}, "create": { "name": { "prefix": "a" } } }));
-    let child = root.spawn(key(), &[("authorization_details", &wide)]).await;
+    let child = scene.root().await.spawn(key(), &[("authorization_details", &wide)]).await;
     let narrow = details(&json!({ "create": { "name": { "exact": "a" } } }));
     let reply = child.exchange_form(&[("authorization_details", &narrow), ("scope", "read")]).await;
-    assert_eq!((reply.status.as_u16(), &reply.json()["scope"]), (200, &json!("read")), "{}", reply.text());
-    let token = reply.json()["access_token"].as_str().unwrap().to_owned();
-    let less = child.with_token(&token);
-    assert_eq!(less.node(), child.node());
-    scene.served(&scene.create(&less, &json!({ "name": "a" })).await).await;
-    let reply = scene.create(&less, &json!({ "name": "ab" })).await;
+    let (token, nonce) = (token_in(&reply), child.nonce().unwrap());
+    let less = Possession::new(&scene, child.key(), &token, &nonce);
+    scene.served(&less.create(&json!({ "name": "a" })).await).await;
+    let reply = less.create(&json!({ "name": "ab" })).await;
     scene.denied("what the token has no more", &reply, 403, "authority-exceeded").await;
     scene.served(&scene.create(&child, &json!({ "name": "ab" })).await).await;
-    for (what, fields, error, code) in [
+    for (what, field, error, code) in [
         ("the authority of the node", ("authorization_details", &*wide), ERROR, "authority-not-subset"),
         ("the scope of the node", ("scope", "read write"), "invalid_scope", "scope-not-allowed"),
     ] {
-        let widened = less.exchange_form(&[fields]).await;
-        scene.refused(what, &widened, error, code).await;
-        let reply = less.try_spawn(key(), &[fields]).await.unwrap_err();
-        scene.refused(what, &reply, error, code).await;
+        scene.refused(what, &less.exchange(&[field]).await, error, code).await;
+        scene.refused(what, &less.spawn(&[field]).await, error, code).await;
     }
-    let below: Holder = less.spawn(key(), &[]).await;
-    assert_eq!(below.answer["scope"], "read");
-    let reply = scene.list(&below).await;
-    scene.denied("a child of that token", &reply, 404, "operation-not-permitted").await;
+    let below = less.spawn(&[]).await;
+    assert_eq!((below.status.as_u16(), &below.json()["scope"]), (200, &json!("read")), "{}", below.text());
+    let held = &below.json()["authorization_details"][0]["operations"];
+    assert_eq!(*held, json!({ "create": { "name": { "exact": "a" } } }));
 }

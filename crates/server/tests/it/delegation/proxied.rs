@@ -28,9 +28,8 @@ impl Proxied {
              apps: {{ api: {{ http: {{ url: '{}', operations: {{ routes: {{ list: {{ route: GET /repos }} }} }} }} }} }}",
             upstream.url()
         );
-        let dir = crate::gateway::folder(&[("all.cedar", PERMIT_TESTERS)]); // TEMPORARY
-        std::fs::create_dir(dir.path().join("state")).unwrap(); // TEMPORARY
-        let gateway = TestGateway::start_in(dir, &config, wednesday_noon()).await;
+        let gateway =
+            TestGateway::start_at(&wednesday_noon(), &config, &[("all.cedar", PERMIT_TESTERS)]).await;
         let agent = json!({ "id": "a", "groups": ["testers"] });
         let added = gateway.post("/admin/v1/agents", &agent).await;
         let pair = format!("a:{}", added["client_secret"].as_str().unwrap());

@@ -2,9 +2,12 @@
 
 use serde_json::{Value, json};
 use vestibule_model::{AgentId, Jti, OsEntropy};
-use vestibule_testkit::{AgentKey, Holder, Http, Reply, token_hash};
+use vestibule_testkit::{AgentKey, Holder};
 
-use super::{ACCESS_TOKEN, Scene, key, keys};
+use super::{
+    ACCESS_TOKEN, Scene, key, keys,
+    possession::{Possession, token_in},
+};
 
 /// Four agents, each spawned by the one before.
 async fn four(scene: &Scene) -> [Holder; 4] {
@@ -13,16 +16,6 @@ async fn four(scene: &Scene) -> [Holder; 4] {
     let two = one.spawn(key(), &[]).await;
     let three = two.spawn(key(), &[]).await;
     [root, one, two, three]
-}
-
-/// A list with a token that is bound to `key`.
-pub(super) async fn list_as(scene: &Scene, key: &AgentKey, token: &str, nonce: Option<String>) -> Reply {
-    let url = format!("{}/repos", scene.api());
-    let proof = key.proof(&json!({
-        "jti": Jti::random(&OsEntropy), "htm": "GET", "htu": url, "iat": scene.gateway.clock.now().seconds(),
-        "nonce": nonce, "ath": token_hash(token),
-    }));
-    Http::get(&url).header("authorization", &format!("DPoP {token}")).header("dpop", &proof).send().await
 }
 
 #[tokio::test]
@@ -148,11 +141,11 @@ async fn a_registered_agent_is_spawned_under_its_own_name_by_its_key_and_is_aske
         ("with its client assertion", assertion(&scene, &own)),
     ] {
         let reply = root.exchange(&actor, &[]).await;
-        assert_eq!(reply.status, 200, "{how}: {}", reply.text());
-        let token = reply.json()["access_token"].as_str().unwrap().to_owned();
+        let token = token_in(&reply);
         let minted = scene.gateway.attempt_of(&reply).await;
         assert_eq!((&minted["agent"], &minted["key"]), (&json!("worker"), &json!(own.thumbprint())), "{how}");
-        let record = scene.served(&list_as(&scene, &own, &token, root.nonce()).await).await;
+        let record =
+            scene.served(&Possession::new(&scene, &own, &token, &root.nonce().unwrap()).list().await).await;
         assert_eq!(
             (&record["agent"], &record["chain"][0]["agent"]),
             (&json!("worker"), &json!("planner")),

@@ -1,0 +1,76 @@
+# Keycloak, from Maven. It takes a minute to install and half a minute to start, so both happen beside other checks.
+# Sourced, not run.
+
+KEYCLOAK=26.7.3
+KEYCLOAK_FETCH_SECONDS=180 # 176 MB
+KEYCLOAK_START_SECONDS=240 # on two cores, beside other checks
+
+# Begins to install and to start it.
+prepare_keycloak() {
+  keycloak=$work/keycloak-$KEYCLOAK
+  export KEYCLOAK_PASSWORD
+  KEYCLOAK_PASSWORD=$(python3 -c 'import secrets; print(secrets.token_urlsafe())')
+  if ! command -v mvn >>"$run/keycloak-server.log" || ! command -v java >>"$run/keycloak-server.log"; then
+    echo "needs mvn and java" >"$run/keycloak.skipped"
+    return
+  fi
+  (install_keycloak && exec_keycloak) >>"$run/keycloak-server.log" 2>&1 &
+  keycloak_pid=$!
+  pids+=("$keycloak_pid")
+}
+
+install_keycloak() {
+  local artifact=keycloak-quarkus-dist
+  trap 'kill $(jobs -p) 2>/dev/null; exit 1' TERM
+  [ -e "$keycloak/installed" ] && return
+  rm -rf "$keycloak" && mkdir -p "$keycloak" || return
+  run_nicely timeout "$KEYCLOAK_FETCH_SECONDS" mvn -q -B dependency:copy \
+    "-Dartifact=org.keycloak:$artifact:$KEYCLOAK:tar.gz" "-DoutputDirectory=$keycloak" || {
+    echo "org.keycloak:$artifact:$KEYCLOAK cannot be had from Maven within $KEYCLOAK_FETCH_SECONDS s" >"$run/keycloak.skipped"
+    return 1
+  }
+  tar -C "$keycloak" --strip-components=1 -xzf "$keycloak/$artifact-$KEYCLOAK.tar.gz" &&
+    rm "$keycloak/$artifact-$KEYCLOAK.tar.gz" &&
+    run_nicely "$keycloak/bin/kc.sh" build --db=dev-mem --cache=local &&
+    touch "$keycloak/installed" && return
+  echo "it cannot be installed, see $run/keycloak-server.log" >"$run/keycloak.skipped"
+  return 1
+}
+
+# What measures times here must not wait for it.
+run_nicely() {
+  nice -n 10 "$@" &
+  wait $!
+}
+
+# Its state is in memory: each start is the first.
+exec_keycloak() {
+  mkdir -p "$keycloak/data/import" && cp "$here/peers-realm.json" "$keycloak/data/import"
+  local base=${KEYCLOAK_ISSUER%/realms/*}
+  export KC_BOOTSTRAP_ADMIN_USERNAME=admin KC_BOOTSTRAP_ADMIN_PASSWORD=$KEYCLOAK_PASSWORD
+  export JAVA_OPTS_KC_HEAP='-Xms64m -Xmx512m' JAVA_OPTS_APPEND=-XX:TieredStopAtLevel=1
+  exec nice -n 10 "$keycloak/bin/kc.sh" start --optimized --http-enabled=true --http-host=127.0.0.1 \
+    --http-port="${base##*:}" --hostname="$base" --import-realm
+}
+
+run_keycloak() {
+  local since=$SECONDS
+  until [ -e "$run/keycloak.skipped" ] || answers "$KEYCLOAK_ISSUER"; do
+    if ! kill -0 "$keycloak_pid" 2>/dev/null && [ ! -e "$run/keycloak.skipped" ]; then
+      fail "keycloak: it ended, see $run/keycloak-server.log"
+      return
+    elif [ "$((SECONDS - since))" -ge "$KEYCLOAK_START_SECONDS" ]; then
+      echo "it does not answer within $KEYCLOAK_START_SECONDS s, see $run/keycloak-server.log" >"$run/keycloak.skipped"
+    fi
+    sleep 0.5
+  done
+  if [ -e "$run/keycloak.skipped" ]; then
+    skip keycloak "$(cat "$run/keycloak.skipped")"
+  else
+    run_users keycloak
+  fi
+}
+
+answers() {
+  python3 -c 'import sys, urllib.request; urllib.request.urlopen(sys.argv[1], timeout=5)' "$1" 2>>"$run/keycloak-server.log"
+}
