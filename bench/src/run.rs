@@ -24,6 +24,7 @@ const PROOFS_TO_SPARE: f64 = 1.5;
 /// Compares the gateway with the pass-through proxy: the same application behind both, the same load on both, turn and
 /// turn about.
 #[derive(Debug, clap::Args)]
+#[command(args_override_self = true)]
 pub(crate) struct Run {
     /// The gateway's binary, a release build.
     #[arg(long, default_value = "target/release/vestibule", value_name = "FILE")]

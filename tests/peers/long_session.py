@@ -1,7 +1,7 @@
 """A session and a stream over many tokens: `long_session.py RUN_FOLDER SECONDS`.
 
-Beside the files that gateway.py reads, the folder has long-session.json: an agent that nobody else uses. Tokens live for
-60 s. Two clients run at once, one with a session (2025-11-25, application `everything`), one with a request at a time
+Beside the files that gateway.py reads, the folder has long-session.json: an agent that nobody else uses. Tokens live
+for 60 s. Two clients run at once, one with a session (2025-11-25, application `everything`), one with a request at a time
 (2026-07-28, application `sandbox`). Each makes a call a second, and one call that reports progress all the while.
 
 The SDK sends a request with the token that is over, or with none once its own clock says so, gets the next token from

@@ -7,6 +7,7 @@ mod generate;
 mod licence;
 mod measure;
 mod process;
+mod soak;
 
 use std::process::ExitCode;
 
@@ -32,7 +33,7 @@ enum Chore {
     },
     /// Rewrite the reference pages that are made from the code.
     Generate,
-    /// Measure the gateway against a bare proxy, then run the micro benches.
+    /// Measure the gateway against a bare proxy and in incidents, then run the micro benches.
     Bench {
         /// Leave out the micro benches.
         #[arg(long)]
@@ -53,17 +54,21 @@ enum Chore {
         #[arg(last = true)]
         arguments: Vec<String>,
     },
-    /// Run a session and a stream of ten minutes over tokens of one, then the property tests with many cases.
+    /// Search the protocol of a cut for a fault, race orders against a running gateway, run a session and a stream of ten
+    /// minutes over tokens of one, then the property tests with many cases.
     Soak {
+        /// A few minutes of it all: fewer schedules, races and cases, and a short session.
+        #[arg(long)]
+        quick: bool,
         /// Use a debug build of the gateway.
         #[arg(long)]
         debug: bool,
-        /// No round of property tests starts after this many minutes of them.
-        #[arg(long, default_value_t = 10)]
-        minutes: u64,
-        /// Cases for each property in a round.
-        #[arg(long, default_value_t = 20_000)]
-        cases: u32,
+        /// No round of property tests starts after this many minutes of them. Default 10, with `--quick` 1.
+        #[arg(long)]
+        minutes: Option<u64>,
+        /// Cases for each property in a round. Default 20,000, with `--quick` 2,000.
+        #[arg(long)]
+        cases: Option<u32>,
     },
 }
 
@@ -73,7 +78,9 @@ fn main() -> ExitCode {
         Chore::Generate => generate::write(),
         Chore::Bench { no_micro, debug, arguments } => measure::bench(no_micro, debug, &arguments),
         Chore::Peers { debug, arguments } => measure::peers(debug, &arguments),
-        Chore::Soak { debug, minutes, cases } => measure::soak(debug, minutes, cases),
+        Chore::Soak { quick, debug, minutes, cases } => {
+            soak::run_all(debug, &soak::Extent::new(quick, minutes, cases))
+        }
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

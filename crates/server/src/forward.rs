@@ -105,8 +105,13 @@ pub(crate) async fn call(
     }
     let outer = outer_call(gw, app, caller, &headers, &going);
     let Going { opened, slot, passage, withdrawing, asked } = going;
-    withdrawing.arm(gw, asked, &access, &headers);
     passage.forwarded();
+    // INVARIANT: after that, look. A cut either finds the call forwarded, or is found here: what a report calls queued
+    // never gets to the application.
+    if let Some(denial) = passage.cut() {
+        return Err(denial.into());
+    }
+    withdrawing.arm(gw, asked, &access, &headers);
     let forward = Forward { method, path, query, headers, body };
     let response = match send(gw, access, opened, forward).await {
         Ok(response) => response,
@@ -189,9 +194,9 @@ fn refuse_challenge(response: &Response<Incoming>) -> Result<(), Stop> {
 }
 
 /// What a stop means for the record. A call that was cut after it was forwarded may have been carried out.
-pub(crate) fn outcome_of(stop: &Stop, is_opened: bool) -> Outcome {
+pub(crate) fn outcome_of(stop: &Stop, is_forwarded: bool) -> Outcome {
     match stop {
-        Stop::Denied(_) if is_opened => Outcome::Unknown,
+        Stop::Denied(_) if is_forwarded => Outcome::Unknown,
         Stop::Denied(_) => Outcome::Refused,
         Stop::Failed(fault) => match fault.kind {
             FaultKind::UpstreamUnreachable | FaultKind::UpstreamTimeout | FaultKind::UpstreamInvalid => {

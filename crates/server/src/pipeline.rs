@@ -4,14 +4,14 @@
 //! one place only, so skipping a step does not compile. From admission on, everything runs inside the in-flight guard:
 //! a revocation cancels whatever stage the request is in, and the reply's stream after it.
 
-use std::{sync::Arc, time::Duration};
+use std::{mem, sync::Arc, time::Duration};
 
 use axum::body::Body;
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 use vestibule_containment::{self as containment, Passage};
-use vestibule_evidence::Entry;
+use vestibule_evidence::{Entry, Outcome};
 use vestibule_inbound::{Caller, Presented};
 use vestibule_model::Stop;
 use vestibule_outbound::{Access, Calling};
@@ -36,11 +36,15 @@ pub(crate) async fn handle(gw: Arc<Gateway>, request: Request<Incoming>, peer: P
         Err(fault) => return edge::answer(&Stop::Failed(fault), &Surface::default(), arrival.id()),
     };
     let mut surface = Surface { is_dpop: arrival.is_dpop(), ..Surface::default() };
-    let passed = pass(&gw, peer, &mut entry, &mut surface, &mut arrival).await;
+    let mut withdrawing = Withdrawing::default();
+    let passed = pass(&gw, peer, &mut entry, &mut surface, &mut arrival, &mut withdrawing).await;
     let mut response = match passed {
         // The record is closed with the last byte of the reply.
         Ok(reply) => reply::stream(&gw, reply, entry, &surface, arrival.started()).await,
-        Err(stop) => refuse(&gw, &stop, entry, &surface, &mut arrival).await,
+        Err(stop) => {
+            let outcome = forward::outcome_of(&stop, withdrawing.is_forwarded());
+            refuse(&gw, &stop, (entry, outcome), &surface, &mut arrival).await
+        }
     };
     if surface.is_dpop || response.status() == StatusCode::UNAUTHORIZED {
         edge::nonce(&mut response, &gw.proofs.nonce());
@@ -51,13 +55,13 @@ pub(crate) async fn handle(gw: Arc<Gateway>, request: Request<Incoming>, peer: P
 async fn refuse(
     gw: &Gateway,
     stop: &Stop,
-    mut entry: Entry,
+    (mut entry, outcome): (Entry, Outcome),
     surface: &Surface,
     arrival: &mut Arrival,
 ) -> Response<Body> {
     notes::stop(entry.record(), stop);
     entry.record().durations.total_us = notes::micros(gw.clock.monotonic().since(arrival.started()));
-    let (id, outcome) = (entry.id(), forward::outcome_of(stop, entry.is_opened()));
+    let id = entry.id();
     gw.metrics.stopped(stop);
     let mut response = match entry.close(outcome).await {
         Ok(()) => edge::answer(stop, surface, id),
@@ -75,27 +79,27 @@ async fn pass(
     entry: &mut Entry,
     surface: &mut Surface,
     arrival: &mut Arrival,
+    withdrawing: &mut Withdrawing,
 ) -> Result<Reply, Stop> {
     let app = arrival.app(gw, surface)?;
     entry.record().app = Some(app.id().clone());
     let caller = authenticate(gw, entry, arrival, app.resource())?; // door one
     let passage = gw.containment.admit(&notes::path(&caller, app.id()), arrival.id())?; // registered first, then checked
     let passage = carried(passage, peer); // until the reply has left, whatever it will be
-    let mut withdrawing = Withdrawing::default();
     let passed = passage
         .guard(async {
-            let slot = gw.slots.take(caller.agent()).await?;
+            let slot = gw.slots.take(caller.chain().actors()).await?;
             let attempt = arrival.attempt(gw, &app, &caller, surface).await?; // the one parse
             let permit = decide(gw, entry, &caller, &attempt)?; // the lock
             let access = obtain(gw, entry, permit).await?; // door two
             let opened = entry.opened().await?;
             let asked = surface.asked.as_ref();
-            let going = Going { opened, slot, passage: &passage, withdrawing: &mut withdrawing, asked };
+            let going = Going { opened, slot, passage: &passage, withdrawing: &mut *withdrawing, asked };
             forward::call(gw, &app, &caller, attempt, access, going).await
         })
         .await;
     match passed {
-        Ok(reply) => reply.map(|reply| reply.under(Arc::clone(&passage), withdrawing)),
+        Ok(reply) => reply.map(|reply| reply.under(Arc::clone(&passage), mem::take(withdrawing))),
         Err(denial) => {
             entry.record().cancelled = withdrawing.fire(gw, Some(denial));
             Err(denial.into())

@@ -38,6 +38,8 @@ use crate::{
 /// Largest piece of a reply that was read whole, in bytes.
 const PIECE_MAX_BYTES: usize = 16 << 10;
 
+const REVOKED: &str = "revoked";
+
 type Closing = Pin<Box<dyn Future<Output = Result<(), Fault>> + Send>>;
 /// What is given back when the reply ends.
 type With = (Slot, Held, Option<OuterCall>);
@@ -121,6 +123,17 @@ impl Ends {
             record.cancelled = self.withdrawing.fire(&self.gw, denial);
             record.denial = denial.map(|denial| denial.code().to_owned());
         }
+    }
+
+    /// All of the reply is there.
+    ///
+    /// INVARIANT: before the record says so. A cut that comes while the record is being written finds the reply complete,
+    /// and its report tells the same as the record.
+    fn complete(&self) -> Result<(), Denial> {
+        if let Some(passage) = &self.passage {
+            passage.complete();
+        }
+        self.cut().map_or(Ok(()), Err)
     }
 
     fn cut(&self) -> Option<Denial> {
@@ -233,15 +246,17 @@ impl Guarded {
     /// From here on something is written, unless the caller was revoked meanwhile: then it is told so. A reply without a
     /// body is recorded before its head is sent, for the head is all there is.
     async fn settled(mut self) -> Result<Body, Stop> {
-        if self.source.is_end()
-            && let Some(closing) = self.ends.close(Outcome::Completed)
-        {
-            closing.await?;
+        if let Some(Err(denial)) = self.ends.passage.as_ref().map(|passage| passage.streaming()) {
+            self.ends.withdraw();
+            if let Some(closing) = self.ends.close(Outcome::Unknown) {
+                closing.await?;
+            }
+            return Err(denial.into());
         }
-        if let Some(passage) = &self.ends.passage {
-            passage.streaming()?;
-            if self.source.is_end() {
-                passage.complete();
+        if self.source.is_end() {
+            self.ends.complete()?;
+            if let Some(closing) = self.ends.close(Outcome::Completed) {
+                closing.await?;
             }
         }
         Ok(Body::new(self))
@@ -257,10 +272,22 @@ impl Guarded {
         Poll::Ready(Some(Err(why.into())))
     }
 
+    /// As [`abort`](Self::abort), and tells the application that nobody waits for the rest.
+    fn interrupt(
+        &mut self,
+        outcome: Outcome,
+        why: &'static str,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        self.last = None;
+        self.closing = None;
+        self.ends.withdraw();
+        self.abort(outcome, why)
+    }
+
     /// Why the body must not go on, whether or not there is something to send: every chunk is checked.
     fn interrupted(&self) -> Option<(Outcome, &'static str)> {
         if self.ends.cut().is_some() {
-            return Some((Outcome::Cut, "revoked"));
+            return Some((Outcome::Cut, REVOKED));
         }
         let taken = self.ends.gw.clock.monotonic().since(self.ends.forwarded);
         (taken >= self.limit).then_some((Outcome::Failed, "longer than `limits.call_max_seconds`"))
@@ -314,10 +341,7 @@ impl HttpBody for Guarded {
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = &mut *self;
         if let Some((outcome, why)) = this.interrupted() {
-            this.last = None;
-            this.closing = None;
-            this.ends.withdraw();
-            return this.abort(outcome, why);
+            return this.interrupt(outcome, why);
         }
         if this.closing.is_none() {
             match ready!(this.poll_source(cx)) {
@@ -334,6 +358,9 @@ impl HttpBody for Guarded {
                 }
                 None => {}
             }
+            if this.ends.complete().is_err() {
+                return this.interrupt(Outcome::Cut, REVOKED);
+            }
             this.closing = this.ends.close(Outcome::Completed);
         }
         if let Some(closing) = this.closing.as_mut() {
@@ -342,9 +369,6 @@ impl HttpBody for Guarded {
             if let Err(fault) = closed {
                 tracing::error!(%fault, "a reply whose end cannot be recorded is not completed");
                 return this.abort(Outcome::Failed, "the end cannot be recorded");
-            }
-            if let Some(passage) = &this.ends.passage {
-                passage.complete();
             }
         }
         Poll::Ready(this.last.take().map(Ok))

@@ -8,7 +8,7 @@ use hyper::body::Incoming;
 use serde_json::json;
 use vestibule_evidence::{ChainLink, Decision, DelegationFact, Entry, Outcome, Record, RecordKind};
 use vestibule_issuer::{Inquiry, Introspection, Minted, OAuthError, Revocation, TokenRequest};
-use vestibule_model::{Actor, AttemptId, NodeId, Stop, TraceId};
+use vestibule_model::{Actor, AttemptId, Fault, FaultKind, NodeId, Stop, TraceId};
 
 use crate::{
     arrival, body,
@@ -109,6 +109,14 @@ impl Door {
                 }
                 Err(error) => refused(entry.record(), error),
             },
+            // What cannot be recorded is not done.
+            Self::Revocation if entry.opened().await.is_err() => {
+                let stop = Stop::from(Fault::new(
+                    FaultKind::EvidenceUnavailable,
+                    "the revocation cannot be recorded",
+                ));
+                Said { response: unreadable(entry.record(), &stop), outcome: Outcome::Failed, nonce: None }
+            }
             Self::Revocation => match gw.issuer.revoke(request).await {
                 Ok(Revocation { inquiry, report, nothing, nonce }) => {
                     let record = entry.record();
@@ -128,11 +136,11 @@ impl Door {
 
 fn unreadable(record: &mut Record, stop: &Stop) -> Response<Body> {
     notes::stop(record, stop);
-    let description = match stop {
-        Stop::Denied(refusal) => refusal.denial.sentence(),
-        Stop::Failed(fault) => fault.kind.sentence(),
+    let (status, error, description) = match stop {
+        Stop::Denied(refusal) => (400, "invalid_request", refusal.denial.sentence()),
+        Stop::Failed(fault) => (503, "temporarily_unavailable", fault.kind.sentence()),
     };
-    oauth_error::json(400, &json!({ "error": "invalid_request", "error_description": description }))
+    oauth_error::json(status, &json!({ "error": error, "error_description": description }))
 }
 
 fn refused(record: &mut Record, error: OAuthError) -> Said {

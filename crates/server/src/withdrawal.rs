@@ -24,7 +24,10 @@ const REASON: &str = "the gateway has ended the call";
 /// Dropping it says nothing. The client that goes away drops it, and in the legacy era that is no cancellation
 /// (2025-11-25 transports: "Disconnection SHOULD NOT be interpreted as the client cancelling its request").
 #[derive(Debug, Default)]
-pub(crate) struct Withdrawing(Option<Way>);
+pub(crate) struct Withdrawing {
+    way: Option<Way>,
+    is_forwarded: bool,
+}
 
 #[derive(Debug)]
 enum Way {
@@ -41,14 +44,19 @@ impl Withdrawing {
             let withdrawal = gw.outbound.withdrawal(access, cancellation::headers(headers))?;
             Some(Way::Notifying(Box::new(withdrawal), asked.id().clone()))
         });
-        self.0 = Some(notified.unwrap_or(Way::Closing));
+        *self = Self { way: Some(notified.unwrap_or(Way::Closing)), is_forwarded: true };
+    }
+
+    /// Whether the application may know of the call.
+    pub(crate) fn is_forwarded(&self) -> bool {
+        self.is_forwarded
     }
 
     /// The call is over, cut for this reason if it was: tells the application, once, in a task that ends within seconds.
     /// Returns how, for the record; none when the call was not forwarded, or when its caller has called it off: those words
     /// went to the application as they came.
     pub(crate) fn fire(&mut self, gw: &Arc<Gateway>, why: Option<Denial>) -> Option<Cancelled> {
-        let way = self.0.take().filter(|_| why != Some(Denial::CallCalledOff))?;
+        let way = self.way.take().filter(|_| why != Some(Denial::CallCalledOff))?;
         match way {
             Way::Closing => Some(Cancelled::Closed),
             Way::Notifying(withdrawal, request) => {

@@ -197,8 +197,16 @@ impl Holder {
     /// # Panics
     /// When it is refused.
     pub async fn again(self) -> Self {
+        self.try_again().await.unwrap_or_else(|reply| panic!("no token: `{}`", reply.text()))
+    }
+
+    /// As [`Holder::again`], beside the token that it has.
+    ///
+    /// # Errors
+    /// The answer, when it is refused.
+    pub async fn try_again(&self) -> Result<Self, Box<Reply>> {
         let reply = self.exchange_form(&[]).await;
-        Self::of(self.key, self.place, reply).unwrap_or_else(|reply| panic!("no token: `{}`", reply.text()))
+        Self::of(Arc::clone(&self.key), self.place.clone(), reply)
     }
 
     /// The answer to an exchange of this agent's token with these fields.
@@ -261,7 +269,7 @@ impl Holder {
 
     /// Its key.
     #[must_use]
-    pub fn key(&self) -> &AgentKey {
+    pub fn key(&self) -> &Arc<AgentKey> {
         &self.key
     }
 

@@ -49,7 +49,7 @@ impl Watched {
         String::from_utf8_lossy(&self.log.borrow().bytes).into_owned()
     }
 
-    /// Waits until what has come fits.
+    /// Waits until what has come fits. `fits` looks at nothing else of this reply: it runs while that is locked.
     ///
     /// # Panics
     /// When the connection ends before.
@@ -101,14 +101,6 @@ impl Watched {
             Ok(length) => body.len() == length,
             Err(_) => body == "0\r\n\r\n" || body.ends_with("\r\n0\r\n\r\n"),
         }
-    }
-
-    /// The highest number that stands behind `mark` in what has come; none when there is none.
-    #[must_use]
-    pub fn highest(&self, mark: &str) -> Option<u64> {
-        let text = self.text();
-        let digits = |rest: &str| rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok();
-        text.split(mark).skip(1).filter_map(digits).max()
     }
 
     /// How many bytes were read by then, and when the last one was read at all.

@@ -153,6 +153,9 @@ impl Order {
         let client = AdminClient::of(&self.target)?;
         let report = client.post("/admin/v1/revocations", &body).await?;
         out.result(&report, || told(&report, self.dry_run));
+        if matches!(self.reason, Reason::Superseded) {
+            out.complain("note: `superseded` cuts nothing: what was handed out under the name runs on; no more is minted");
+        }
         // In an incident a slip of the pen must not look like success. The order stands all the same.
         if self.name.kind == Kind::Agent
             && !id.starts_with("urn:")

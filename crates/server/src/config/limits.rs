@@ -35,6 +35,9 @@ pub struct LimitsConfig {
     pub agent_requests_max: usize,
     /// Most requests of one agent waiting for their turn: 429 beyond. 0 to 100,000.
     pub agent_queue_max: usize,
+    /// Most requests, running and waiting, of all agents together that a registered agent has spawned and that are known by
+    /// their keys alone: 429 beyond. 1 to 1,000,000.
+    pub spawned_requests_max: usize,
     /// Longest wait for a turn, in seconds: 429 beyond. 1 to 300.
     pub agent_queue_seconds: u64,
     /// Most bytes of bodies and lists buffered at once, of all agents: 503 beyond. 1 MiB to 64 GiB.
@@ -65,6 +68,7 @@ impl Default for LimitsConfig {
             connections_per_peer_max: 1_000,
             agent_requests_max: 256,
             agent_queue_max: 256,
+            spawned_requests_max: 1_024,
             agent_queue_seconds: 10,
             bytes_in_flight_max: 256 << 20,
             list_max_bytes: 8 << 20,
@@ -78,7 +82,7 @@ impl Default for LimitsConfig {
 impl LimitsConfig {
     /// Refuses what is out of the bounds that each key documents.
     pub(super) fn check(&self) -> Result<(), ConfigError> {
-        let bounds: [(&str, u64, u64, u64); 19] = [
+        let bounds: [(&str, u64, u64, u64); 20] = [
             ("body_max_bytes", self.body_max_bytes as u64, 1 << 10, 64 << 20),
             ("opaque_body_max_bytes", self.opaque_body_max_bytes, 1 << 10, 1 << 40),
             ("json_max_depth", self.json_max_depth as u64, 4, 128),
@@ -92,6 +96,7 @@ impl LimitsConfig {
             ("connections_per_peer_max", self.connections_per_peer_max as u64, 1, 1_000_000),
             ("agent_requests_max", self.agent_requests_max as u64, 1, 100_000),
             ("agent_queue_max", self.agent_queue_max as u64, 0, 100_000),
+            ("spawned_requests_max", self.spawned_requests_max as u64, 1, 1_000_000),
             ("agent_queue_seconds", self.agent_queue_seconds, 1, 300),
             ("bytes_in_flight_max", self.bytes_in_flight_max as u64, 1 << 20, 64 << 30),
             ("list_max_bytes", self.list_max_bytes as u64, 64 << 10, 64 << 20),

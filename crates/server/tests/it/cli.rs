@@ -2,6 +2,7 @@
 
 mod agents;
 mod audit;
+mod delegation;
 mod policy;
 mod revoke;
 

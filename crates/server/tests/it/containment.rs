@@ -2,6 +2,9 @@
 
 mod drill;
 mod family;
+mod orders;
+mod subtrees;
+mod wood;
 
 use std::time::Duration;
 

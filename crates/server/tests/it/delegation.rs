@@ -18,6 +18,7 @@ mod proofs;
 mod proxied;
 mod revocation;
 mod spawning;
+pub(crate) mod story;
 mod tree;
 
 use std::{

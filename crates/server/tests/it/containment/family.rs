@@ -3,11 +3,12 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
+use vestibule_model::{Clock, SystemClock};
 use vestibule_testkit::{
     AgentKey, Answer, Call, CallReply, Era, Holder, Http, Mcp, Reply, TestIssuer, TestUpstream, Watched,
 };
 
-use crate::gateway::TestGateway;
+use crate::gateway::{TestGateway, folder};
 
 /// An MCP server of the legacy era, one of the modern era, and an HTTP API.
 pub(super) const APPS: [&str; 3] = ["legacy", "modern", "web"];
@@ -32,6 +33,11 @@ pub(super) struct House {
 impl House {
     /// With these further members of the configuration.
     pub(super) async fn new(config: &str) -> Self {
+        Self::at(Arc::new(SystemClock::default()), config).await
+    }
+
+    /// As [`House::new`], at the time of this clock.
+    pub(super) async fn at(clock: Arc<dyn Clock>, config: &str) -> Self {
         let users = TestIssuer::start().await;
         let upstreams = BTreeMap::from([
             ("legacy", server(Era::Legacy).await),
@@ -51,10 +57,7 @@ impl House {
             url("web"),
             routes.join(", ")
         );
-        let dir = crate::gateway::folder(&[("all.cedar", POLICIES)]);
-        std::fs::create_dir(dir.path().join("state")).unwrap(); // TEMPORARY
-        let clock = Arc::new(vestibule_model::SystemClock::default());
-        let gateway = TestGateway::start_in(dir, &config, clock).await;
+        let gateway = TestGateway::start_in(folder(&[("all.cedar", POLICIES)]), &config, clock).await;
         Self { gateway, users, upstreams }
     }
 
@@ -208,6 +211,11 @@ impl Member {
         self.holders.get(app).unwrap()
     }
 
+    /// The thumbprint of its key.
+    pub(super) fn key(&self) -> String {
+        self.holders.values().next().unwrap().key().thumbprint().to_string()
+    }
+
     /// A request without its credential: method, URL, and the rest. The name tells it from all others.
     pub(super) fn request(&self, house: &House, app: &str, manner: &str, name: &str) -> (&str, String, Call) {
         let url = house.gateway.resource(app);
@@ -270,13 +278,18 @@ pub(super) struct Flight {
 impl Flight {
     /// The highest number of a beat that has come.
     pub(super) fn beat(&self) -> u64 {
+        self.highest(&self.watched.text())
+    }
+
+    fn highest(&self, text: &str) -> u64 {
         let mark = if self.app == "web" { "beat " } else { "\"progress\":" };
-        self.watched.highest(mark).unwrap_or(0)
+        let number = |rest: &str| rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok();
+        text.rsplit(mark).find_map(number).unwrap_or(0)
     }
 
     /// Waits for a beat that is later than this.
     pub(super) async fn beyond(&self, beat: u64) {
-        self.watched.until(|_| self.beat() > beat).await;
+        self.watched.until(|text| self.highest(text) > beat).await;
     }
 
     /// Its id in the record, once the head of the reply is there.

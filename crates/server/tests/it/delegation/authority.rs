@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use vestibule_testkit::{Call, Era, Holder, Http, Mcp, Reply, TestUpstream};
 
 use super::{PERMIT_ALL, Scene, details, key};
-use crate::gateway::{PERMIT_TESTERS, TestGateway, call};
+use crate::gateway::{PERMIT_TESTERS, TestGateway};
 
 /// A child of `root` that may create with these constraints, and nothing else.
 async fn creator(root: &Holder, constraints: &Value) -> Holder {
@@ -136,12 +136,18 @@ async fn what_was_handed_on_for_another_resource_is_worth_nothing_here() {
     scene.denied("an operation of the same name", &reply, 404, "operation-not-permitted").await;
 }
 
-/// A message as a legacy client sends it, without its credential.
-fn message(url: &str, message: &Value) -> Call {
-    Http::post(url)
+/// A request as a client of MCP 2026-07-28 sends it, without its credential.
+fn message(url: &str, method: &str, mut params: Value) -> Call {
+    const VERSION: &str = "2026-07-28";
+    params["_meta"] = json!({
+        "io.modelcontextprotocol/protocolVersion": VERSION, "io.modelcontextprotocol/clientCapabilities": {},
+    });
+    let call = Http::post(url)
         .header("accept", "application/json, text/event-stream")
-        .header("mcp-protocol-version", "2025-11-25")
-        .json(message)
+        .header("mcp-protocol-version", VERSION)
+        .header("mcp-method", method);
+    let call = if let Some(name) = params["name"].as_str() { call.header("mcp-name", name) } else { call };
+    call.json(&json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params }))
 }
 
 #[tokio::test]
@@ -151,7 +157,7 @@ async fn a_list_shows_a_child_what_was_handed_on_and_a_call_is_decided_again() {
         json!({ "name": name, "inputSchema": { "type": "object", "properties": properties } })
     };
     let tools = ["read_repo", "drop_repo", "list_repos"].map(tool);
-    let upstream = TestUpstream::mcp(Mcp::new(Era::Legacy, tools.to_vec())).await;
+    let upstream = TestUpstream::mcp(Mcp::new(Era::Modern, tools.to_vec())).await;
     let config = format!("apps: {{ tools: {{ mcp: {{ url: '{}/mcp' }} }} }}", upstream.url());
     let policies = format!(
         "{PERMIT_TESTERS} @id(\"hand-on\") permit (principal, action == Action::\"delegate\", resource);"
@@ -161,27 +167,38 @@ async fn a_list_shows_a_child_what_was_handed_on_and_a_call_is_decided_again() {
     let root = Holder::root(&planner, key(), &[("resource", &*url)]).await;
     let asked = details(&json!({ "read_repo": { "repo": { "exact": "mine" } }, "not_there": {} }));
     let child = root.spawn(key(), &[("authorization_details", &asked)]).await;
-    let rpc = async |agent: &Holder, text: Value| agent.send("POST", &url, || message(&url, &text)).await;
-    let list = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/list" });
+    let rpc = async |agent: &Holder, method: &str, params: Value| {
+        agent.send("POST", &url, || message(&url, method, params.clone())).await
+    };
+    let call = async |agent: &Holder, tool: &str, repo: &str| {
+        rpc(agent, "tools/call", json!({ "name": tool, "arguments": { "repo": repo } })).await
+    };
     let names = |reply: &Reply| -> Vec<Value> {
         let body = reply.json();
         body["result"]["tools"].as_array().unwrap().iter().map(|tool| tool["name"].clone()).collect()
     };
-    assert_eq!(names(&rpc(&root, list.clone()).await).len(), 3);
-    assert_eq!(names(&rpc(&child, list).await), ["read_repo"]);
+    assert_eq!(names(&rpc(&root, "tools/list", json!({})).await).len(), 3);
+    assert_eq!(names(&rpc(&child, "tools/list", json!({})).await), ["read_repo"]);
     let calls = || upstream.requests().iter().filter(|seen| seen.json()["method"] == "tools/call").count();
-    let mine = rpc(&child, call("read_repo", json!({ "repo": "mine" }))).await;
+    let mine = call(&child, "read_repo", "mine").await;
     assert_eq!((mine.json()["result"]["isError"].clone(), calls()), (json!(false), 1));
-    let yours = rpc(&child, call("read_repo", json!({ "repo": "yours" }))).await;
+    let yours = call(&child, "read_repo", "yours").await;
     let error = &yours.json()["error"];
     assert_eq!(
         (&error["code"], &error["data"]["authorization"]["code"]),
         (&json!(4030), &json!("authority-exceeded"))
     );
     assert_eq!(gateway.attempt_of(&yours).await["denial"], "authority-exceeded");
-    let hidden = rpc(&child, call("drop_repo", json!({ "repo": "mine" }))).await.json();
-    let unknown = rpc(&child, call("no_such_tool", json!({}))).await.json();
-    assert_eq!(hidden["error"]["code"], -32602, "{hidden}");
-    assert_eq!(unknown["error"]["code"], hidden["error"]["code"], "as one that there is not");
+    let (hidden, unknown) =
+        (call(&child, "drop_repo", "mine").await, call(&child, "no_such_tool", "mine").await);
+    assert_eq!(hidden.json()["error"]["code"], -32602, "{}", hidden.text());
+    assert_eq!(
+        unknown.text(),
+        hidden
+            .text()
+            .replace("drop_repo", "no_such_tool")
+            .replace(hidden.header("x-request-id"), unknown.header("x-request-id")),
+        "as one that there is not"
+    );
     assert_eq!(calls(), 1);
 }

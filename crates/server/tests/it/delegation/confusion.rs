@@ -112,7 +112,7 @@ const TABLE: &[(Kind, &[(Place, &str)])] = &[
         &[
             (Bearer, "token-wrong-type"),
             (Dpop, "token-wrong-type"),
-            (SubjectAccess, "user-token-wrong-type"),
+            (SubjectAccess, "user-token-issuer-unknown"),
             (SubjectId, "user-token-issuer-unknown"),
             (SubjectJwt, "token-wrong-type"),
             (Place::Actor, ""),

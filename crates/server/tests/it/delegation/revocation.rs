@@ -103,22 +103,28 @@ async fn what_runs_under_the_token_is_cut_before_the_answer_and_what_runs_beside
     let (root, url) = (scene.root().await, format!("{}/repos", scene.api()));
     let (doomed, beside) = (root.spawn(key(), &[]).await, root.spawn(key(), &[]).await);
     scene.upstream.hold();
-    let mut streams = Vec::new();
-    for agent in [&doomed, &beside] {
-        let opening = tokio::spawn(agent.signed("GET", &url, Http::get(&url)).open());
+    let open = |agent: &Holder| tokio::spawn(agent.signed("GET", &url, Http::get(&url)).open());
+    let opening = open(&doomed);
+    scene.upstream.step();
+    let mut cut = opening.await.unwrap().unwrap();
+    assert!(cut.chunk().await.unwrap().is_some());
+    let mut opening = open(&beside);
+    scene.upstream.wait_for(2).await;
+    // Whichever of the two takes the ticket.
+    let mut lives = loop {
         scene.upstream.step();
-        let mut stream = opening.await.unwrap().unwrap();
-        assert!(stream.chunk().await.unwrap().is_some());
-        streams.push(stream);
-    }
+        tokio::select! {
+            opened = &mut opening => break opened.unwrap().unwrap(),
+            chunk = cut.chunk() => assert!(chunk.unwrap().is_some()),
+        }
+    };
     let reply = asked_by_key(&scene, &doomed).send().await;
     let record = revoked(&scene, "its own", &reply, &doomed.id(), &doomed.claims()["jti"]).await;
     let detail: Value = serde_json::from_str(record["detail"].as_str().unwrap()).unwrap();
     assert_eq!((&detail["cut"]["streams"], &detail["cut"]["attempts"]), (&json!(1), &json!(1)));
     scene.upstream.wait_for_aborted(1).await;
-    let mut lives = streams.pop().unwrap();
     let end = loop {
-        match streams[0].chunk().await {
+        match cut.chunk().await {
             Ok(Some(_)) => {}
             end => break end,
         }
