@@ -43,7 +43,6 @@ impl Issuer {
         let token = self.own_token(text);
         let asked = (text, token.as_ref().ok());
         let agent = self.inquirer(request, form, &self.endpoints.introspection, asked).await?;
-        self.admit(&agent).map_err(|error| error.of(&agent))?;
         // RFC 7662 §2.1: REQUIRED. After the authentication, so that strangers learn nothing else.
         if text.is_empty() {
             return Err(OAuthError::new(Reason::RequestMalformed, "no `token`").of(&agent));
@@ -88,6 +87,7 @@ impl Issuer {
         };
         // As for a request, and not as for minting: what a rotation has replaced still runs. It leaves again at once.
         let lineage = Lineage::of_caller(token.caller());
+        lineage.is_known(&self.registry)?;
         let app = app.map(|resource| &resource.app);
         Ok(lineage.path(&self.name, app, Some(token.issued()), |path| {
             self.containment.admit(path, request.attempt).map(drop)

@@ -4,8 +4,11 @@ use serde_json::{Map, Value, json};
 use vestibule_containment::{Containment, Path};
 use vestibule_inbound::{Caller, VST_REVISION};
 use vestibule_model::{
-    Actor, AgentId, AppId, AttemptId, Delegation, Denial, Jti, PathNode, Represented, Timestamp, WorkflowId,
+    Actor, AgentId, AgentState, AppId, AttemptId, Delegation, Denial, Jti, PathNode, Represented, Timestamp,
+    WorkflowId,
 };
+
+use crate::{OAuthError, Reason, Registry};
 
 /// Who acts for whom, and where in the tree: what every token says of it, whether it is read off a node or off a token.
 #[derive(Clone, Copy)]
@@ -127,14 +130,30 @@ impl<'a> Lineage<'a> {
         &self,
         containment: &Containment,
         issuer: &Arc<str>,
-        app: &AppId,
+        app: Option<&AppId>,
         token: Option<(&Jti, Timestamp)>,
     ) -> Result<(), Denial> {
         // A call that has ended takes what was made within it along; on another gateway it was never under way.
         if !self.calls.iter().all(|call| containment.is_under_way(*call)) {
             return Err(Denial::CallEnded);
         }
-        self.path(issuer, Some(app), token, |path| containment.check(path))
+        self.path(issuer, app, token, |path| containment.check(path))
+    }
+
+    /// Whether every agent is one that we know: registered and in use, or known by the key that its node names. The
+    /// operator may have taken an agent out of use since the node was made.
+    pub(crate) fn is_known(&self, registry: &Registry) -> Result<(), OAuthError> {
+        for (position, (agent, place)) in self.agents().into_iter().zip(self.nodes).enumerate() {
+            let reason = match (agent.as_key(), registry.get(agent)) {
+                (_, Some(known)) if known.agent.state == AgentState::Active => continue,
+                (_, Some(_)) => Reason::AgentRetired,
+                // Somebody registered has spawned it.
+                (Some(key), None) if position > 0 && place.keys.contains(&key) => continue,
+                (Some(_) | None, None) => Reason::AgentUnknown,
+            };
+            return Err(OAuthError::new(reason, format!("agent `{agent}`")).about_token());
+        }
+        Ok(())
     }
 
     /// Every name here by which a request can be cut off. `token` is the token that is presented, if one is, and when it

@@ -3,7 +3,12 @@
 use vestibule_inbound::{CallToken, Caller, Expired};
 use vestibule_model::{AgentId, Denial, Jti, NodeId, Refusal, Timestamp};
 
-use crate::{Issuer, OAuthError, Reason, client::Clients, form::Form, token::TokenRequest};
+use crate::{
+    Issuer, OAuthError, Reason,
+    client::{Client, Clients},
+    form::Form,
+    token::TokenRequest,
+};
 
 /// A token of ours, of whichever type.
 pub(crate) enum OwnToken {
@@ -38,6 +43,12 @@ impl OwnToken {
         (&facts.jti, facts.issued_at)
     }
 
+    /// From then on it is good for nothing: a bound one is, for an exchange, as long as its node.
+    pub(crate) fn ends_at(&self) -> Timestamp {
+        let facts = self.caller().token();
+        if facts.bound_to.is_some() { facts.node_expires_at } else { facts.expires_at }
+    }
+
     /// Whether the agent is one of those who act by it.
     pub(crate) fn is_of(&self, agent: &AgentId) -> bool {
         self.caller().chain().actors().iter().any(|actor| actor.agent == *agent)
@@ -69,7 +80,7 @@ impl Issuer {
     }
 
     /// Who asks at `url` about `token`: a client that authenticates (RFC 7662 §2.1, RFC 7009 §2.1) or, for agents that
-    /// are known by their key alone, whoever proves the key of that very token.
+    /// are known by their key alone, whoever proves the key of that very token. What is revoked asks for nothing.
     pub(crate) async fn inquirer(
         &self,
         request: &TokenRequest<'_>,
@@ -79,13 +90,17 @@ impl Issuer {
     ) -> Result<AgentId, OAuthError> {
         if Clients::is_presented(request.headers, form) {
             let recognised = self.clients.recognise(request.headers, form)?;
-            return Ok(self.clients.admit(recognised).await?.agent.id.clone());
+            let Client { agent, key } = self.clients.admit(recognised).await?;
+            self.admit(&agent.id, key).map_err(|error| error.of(&agent.id))?;
+            return Ok(agent.id.clone());
         }
         let (text, token) = asked;
         match token {
             Some(OwnToken::Hop(caller)) if Self::has_proof(request) => {
                 let key = caller.token().bound_to.ok_or(Reason::ClientMissing)?;
                 self.proof_by(&key, request, url, text)?;
+                // Its key stands on the path of the token that it asks about, and proves nothing about any other.
+                self.admit(caller.agent(), None).map_err(|error| error.of(caller.agent()))?;
                 Ok(caller.agent().clone())
             }
             Some(OwnToken::Hop(_) | OwnToken::Call(_)) | None => Err(Reason::ClientMissing.into()),

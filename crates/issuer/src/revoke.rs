@@ -1,9 +1,14 @@
 //! Token revocation (RFC 7009), by those who act with the token. It ends the token and what is under way with it, and
 //! neither its node nor its agent: those are the operator's to revoke.
 
+use std::time::Duration;
+
 use vestibule_containment::{DenyKey, Order, OrderError, Reason as OrderReason, Report, State};
 
 use crate::{Issuer, OAuthError, Reason, form::Form, own_token::Inquiry, token::TokenRequest};
+
+/// The clock of a gateway beside this one may be behind, and the token good there for as much longer.
+const CLOCKS_APART_MAX: Duration = Duration::from_secs(60);
 
 /// What a request to revoke came to. The answer is 200 without a body in any case.
 #[derive(Debug)]
@@ -58,7 +63,8 @@ impl Issuer {
             state: State::Revoked,
             reason: OrderReason::Unspecified,
             cutoff: None,
-            expires_at: None,
+            // Any agent may give such orders, one for each of its tokens: none is kept for longer than it matters.
+            expires_at: Some(token.ends_at().plus(CLOCKS_APART_MAX)),
             by: format!("agent {agent}"),
             dry_run: false,
         };

@@ -8,7 +8,8 @@ const HEAD: &str = "\
 Generated from `crates/model` by `cargo xtask generate`.
 
 Each code is the same string in the record, in the metric, in the problem `type` and on this page. The caller sees the
-code where the answer may carry one, the sentence and the request's id; why in detail stands in the log only.
+code where the answer may carry one, the sentence and the request's id; why in detail stands in the record and the log
+only. Why the token endpoint gave no token has [codes of its own](token-errors.md).
 ";
 
 const DENIALS: &str = "
@@ -61,6 +62,7 @@ fn answers(answer: Answer) -> (String, String) {
         Answer::Status(status) => (status.to_string(), format!("HTTP {status}")),
         Answer::Challenge(None) => ("401, challenge without error".to_owned(), "HTTP 401".to_owned()),
         Answer::Challenge(Some(error)) => (format!("401 `{error}`"), format!("HTTP 401 `{error}`")),
+        Answer::Proof(error) => (format!("401 `{error}`, DPoP challenge"), format!("HTTP 401 `{error}`")),
         Answer::StepUp => ("403 `insufficient_scope`".to_owned(), "HTTP 403 `insufficient_scope`".to_owned()),
         Answer::Unknown => ("404".to_owned(), "JSON-RPC error -32602".to_owned()),
         Answer::Forbidden => ("403".to_owned(), "JSON-RPC error 4030".to_owned()),

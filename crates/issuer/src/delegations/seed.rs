@@ -30,6 +30,7 @@ impl Seed {
         entropy: &dyn Entropy,
     ) -> Delegation {
         let (user, grant) = on_behalf_of.unzip();
+        let created_at = whole_second(now);
         let expires_at = now.plus(self.life);
         let bare = Delegation {
             id: NodeId::random(entropy),
@@ -48,7 +49,7 @@ impl Seed {
             calls: Vec::new(),
             made_by: None,
             children: 0,
-            created_at: now,
+            created_at,
             expires_at,
         };
         self.fill(bare)
@@ -82,7 +83,7 @@ impl Seed {
             calls: parent.calls.iter().copied().chain(call).collect(),
             made_by: None,
             children: 0,
-            created_at: now,
+            created_at: whole_second(now),
             expires_at: now.plus(self.life).min(parent.expires_at),
         };
         self.fill(bare)
@@ -97,4 +98,10 @@ impl Seed {
         bare.made_by = Some(self.made_by);
         bare
     }
+}
+
+/// As a token will say it. Else a cutoff within the second in which a node is made would not reach the node where tokens
+/// are minted, and reach every token of it at the door.
+fn whole_second(now: Timestamp) -> Timestamp {
+    Timestamp::from_seconds(now.seconds())
 }

@@ -67,7 +67,7 @@ impl Tree {
         node: &Delegation,
         token: Option<(&Jti, Timestamp)>,
     ) -> Result<(), OAuthError> {
-        Ok(Lineage::of_node(node).check(&self.containment, &self.issuer, &node.app, token)?)
+        Ok(Lineage::of_node(node).check(&self.containment, &self.issuer, Some(&node.app), token)?)
     }
 
     /// The place of a node that is used again by requests which are alike in what `digest` is over.

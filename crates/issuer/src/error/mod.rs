@@ -112,8 +112,8 @@ pub struct OAuthError {
     pub cause: String,
     /// The agent, once it has proved itself.
     pub agent: Option<AgentId>,
-    /// Under whose token it was asked, once that is verified and its presenter known: so that a refusal stands in the
-    /// tree to which it belongs.
+    /// Under whose token it was asked, once that is verified, and its presenter known or the token found to be revoked:
+    /// so that a refusal stands in the tree to which it belongs.
     pub subject: Option<Box<Standing>>,
     /// What policy decided, if it was asked whether the agent may delegate.
     pub decision: Option<Box<Decision>>,

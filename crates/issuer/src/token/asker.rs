@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use vestibule_containment::Path;
-use vestibule_model::{Actor, Agent, AgentId, Represented, Thumbprint, UserGrant};
+use vestibule_model::{Actor, Agent, AgentId, NodeId, PathNode, Represented, Thumbprint, UserGrant};
 
 use super::{Asked, mint::Granted, narrow};
 use crate::{
@@ -27,19 +27,25 @@ impl Issuer {
         let recognised = self.clients.recognise(asked.request.headers, asked.form)?;
         let proof = self.proof(asked.request, &self.endpoints.token, None)?;
         let Client { agent, key } = self.clients.admit(recognised).await?;
-        self.admit(&agent.id).map_err(|error| error.of(&agent.id))?;
+        self.admit(&agent.id, key).map_err(|error| error.of(&agent.id))?;
         Ok(Asker { agent, client: key, bound: proof.map(|proof| proof.key) })
     }
 
-    /// Whether the agent may be given anything at all.
-    pub(crate) fn admit(&self, agent: &AgentId) -> Result<(), OAuthError> {
+    /// Whether the agent may be given anything at all. `client` is the registered key that it authenticated with.
+    ///
+    /// The attack: a key that was stolen and revoked still signs assertions that verify, for the registry does not know
+    /// that it is revoked.
+    pub(crate) fn admit(&self, agent: &AgentId, client: Option<Thumbprint>) -> Result<(), OAuthError> {
         let agents = [Actor { issuer: Arc::clone(&self.name), agent: agent.clone() }];
         let issued_at = self.clock.now();
+        // Keys stand on nodes, and there is none yet: one that nobody else names.
+        let proven =
+            |key| PathNode { id: NodeId::random(self.entropy.as_ref()), since: issued_at, keys: vec![key] };
         Ok(self.containment.check(&Path {
             jti: None,
             issued_at,
             agents: &agents,
-            nodes: &[],
+            nodes: client.map(proven).as_slice(),
             user: None,
             app: None,
             calls: &[],
@@ -47,17 +53,23 @@ impl Issuer {
     }
 
     /// Where a key proves who asks, no client authentication is needed. One that is sent counts all the same: nobody
-    /// acts with another agent's token in their own name.
-    pub(super) async fn agrees(&self, asked: Asked<'_>, agent: &AgentId) -> Result<(), OAuthError> {
+    /// acts with another agent's token in their own name. Gives the registered key of the client authentication, if one
+    /// was sent with a key.
+    pub(super) async fn agrees(
+        &self,
+        asked: Asked<'_>,
+        agent: &AgentId,
+    ) -> Result<Option<Thumbprint>, OAuthError> {
         if Clients::is_presented(asked.request.headers, asked.form) {
             let recognised = self.clients.recognise(asked.request.headers, asked.form)?;
             let client = self.clients.admit(recognised).await?;
-            return if client.agent.id == *agent { Ok(()) } else { Err(not_of_token()) };
+            self.admit(&client.agent.id, client.key)?;
+            return if client.agent.id == *agent { Ok(client.key) } else { Err(not_of_token()) };
         }
         // RFC 6749 §3.2.1: a client without authentication may name itself.
         match asked.form.get("client_id") {
             Some(named) if named != agent.as_str() => Err(not_of_token()),
-            Some(_) | None => Ok(()),
+            Some(_) | None => Ok(None),
         }
     }
 

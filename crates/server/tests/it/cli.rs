@@ -5,6 +5,8 @@ mod audit;
 mod delegation;
 mod policy;
 mod revoke;
+mod sandbox;
+mod suspend;
 
 use std::fs;
 

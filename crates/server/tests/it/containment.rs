@@ -2,6 +2,7 @@
 
 mod drill;
 mod family;
+mod invoked;
 mod orders;
 mod subtrees;
 mod wood;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use vestibule_inbound::Caller;
-use vestibule_model::{Agent, AgentState, Authority, Delegation, NodeId};
+use vestibule_model::{Agent, Authority, Delegation, NodeId};
 use vestibule_policy::{Decision, Delegating, Environment};
 
 use super::super::Asked;
@@ -31,20 +31,12 @@ impl Issuer {
         self.resources.of(&node.resource).filter(|resource| resource.app == node.app).ok_or_else(gone)
     }
 
-    /// Whether every agent of the chain is one that we know: registered and in use, or known by the key that its node
-    /// names. The operator may have taken an agent out of use since the node was made.
-    pub(super) fn are_known(&self, node: &Delegation) -> Result<(), OAuthError> {
-        for (position, (agent, place)) in node.chain.iter().zip(&node.path).enumerate() {
-            let reason = match (agent.as_key(), self.registry.get(agent)) {
-                (_, Some(known)) if known.agent.state == AgentState::Active => continue,
-                (_, Some(_)) => Reason::AgentRetired,
-                // Somebody registered has spawned it.
-                (Some(key), None) if position > 0 && place.keys.contains(&key) => continue,
-                (Some(_) | None, None) => Reason::AgentUnknown,
-            };
-            return Err(OAuthError::new(reason, format!("agent `{agent}`")).about_token());
-        }
-        Ok(())
+    /// Whether every registered agent of the chain may have tokens for the resource.
+    ///
+    /// The attack: an agent that may not reach an application calls one that may, and is carried there.
+    pub(super) fn is_app_of_all(&self, node: &Delegation, resource: &Resource) -> Result<(), OAuthError> {
+        let mut registered = node.chain.iter().filter_map(|agent| self.registry.get(agent));
+        registered.try_for_each(|known| is_app_of(&known.agent, resource))
     }
 
     /// Whether policy lets the agents of `caller` have `child` made below them. `asked` is what was asked for of the

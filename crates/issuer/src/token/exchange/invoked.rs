@@ -7,7 +7,7 @@ use super::{
     super::{Asked, TokenResponse, asker::Asker, mint::Granted, narrow},
     below,
 };
-use crate::{Issuer, OAuthError, Reason, delegations::Seed, resources::Resource};
+use crate::{Issuer, OAuthError, Reason, delegations::Seed, lineage::Lineage, resources::Resource};
 
 impl Issuer {
     /// An agent that was called through the gateway acts on: below the node of its caller, within what both may, and
@@ -42,9 +42,10 @@ impl Issuer {
         called: &CallToken,
     ) -> Result<Granted, OAuthError> {
         let node = self.node_of(&called.caller).await?;
-        self.are_known(&node)?;
+        Lineage::of_node(&node).is_known(&self.registry)?;
         below::is_deep_enough(&node)?;
         let resource = self.resources.choose(&asker.agent, &asked.form.resources())?;
+        self.is_app_of_all(&node, resource)?;
         let token = called.caller.token();
         let both = asker.agent.scopes.intersection(&token.scopes).cloned().collect();
         let scopes = narrow::scopes(asked.form, &both)?;

@@ -1,3 +1,5 @@
+use std::borrow::Cow;
+
 use vestibule_inbound::{Caller, Expired};
 use vestibule_model::{Delegation, Thumbprint};
 
@@ -6,7 +8,8 @@ use super::{
     below,
 };
 use crate::{
-    Issuer, OAuthError, Reason, client::Actor, delegations::Seed, lineage::Lineage, resources::Resources,
+    Issuer, OAuthError, Reason, Registered, client::Actor, delegations::Seed, lineage::Lineage,
+    resources::Resources,
 };
 
 impl Issuer {
@@ -23,6 +26,7 @@ impl Issuer {
     ) -> Result<TokenResponse, OAuthError> {
         let parent = self.hop_tokens.read(subject, Expired::Refused)?;
         let key = parent.token().bound_to.ok_or(Reason::SpawnNeedsBoundToken)?;
+        self.is_alive(&parent)?;
         self.proof_by(&key, asked.request, &self.endpoints.token, subject)?;
         let granted = async {
             self.agrees(asked, parent.agent()).await?;
@@ -35,17 +39,22 @@ impl Issuer {
 
     async fn spawned(&self, asked: Asked<'_>, parent: &Caller, child: Actor) -> Result<Granted, OAuthError> {
         let node = self.node_of(parent).await?;
-        self.are_known(&node)?;
+        Lineage::of_node(&node).is_known(&self.registry)?;
         self.is_another(&node, &child)?;
         below::is_deep_enough(&node)?;
         let resource = self.resource_of(&node)?;
         Resources::is_asked(&resource.identifier, &asked.form.resources())?;
-        if let Some(registered) = self.registry.get(&child.id) {
-            below::is_app_of(&registered.agent, resource)?;
-        }
+        self.is_app_of_all(&node, resource)?;
         // Of the token that was presented, which may have less than its node.
         let token = parent.token();
-        let scopes = narrow::scopes(asked.form, &token.scopes)?;
+        let bound = match self.registry.get(&child.id) {
+            Some(Registered { agent, .. }) => {
+                below::is_app_of(&agent, resource)?;
+                Cow::Owned(agent.scopes.intersection(&token.scopes).cloned().collect())
+            }
+            None => Cow::Borrowed(&token.scopes),
+        };
+        let scopes = narrow::scopes(asked.form, &bound)?;
         let wanted = narrow::authority(asked.form, &resource.identifier)?;
         let authority = narrow::within(wanted.clone(), token.authority.as_ref())?;
         let seed = Seed {
@@ -59,9 +68,7 @@ impl Issuer {
         };
         let delegation = seed.below(&node, None, self.clock.now(), self.entropy.as_ref());
         let is_open = || {
-            let presented = Some((&token.jti, token.issued_at));
-            let above = Lineage::of_caller(parent).check(&self.containment, &self.name, &node.app, presented);
-            above.map_err(|denial| OAuthError::from(denial).about_token())?;
+            self.is_alive(parent)?;
             self.tree.check(&delegation, None).map_err(OAuthError::about_token)
         };
         is_open()?;

@@ -65,7 +65,7 @@ async fn a_delegation_is_shown_by_its_id() {
         &format!("delegation    {inner}\n"),
         "state         active\n",
         "agent         helper\n",
-        &format!("#alice\n"),
+        "#alice\n",
         "origin        invoked\n",
         &format!("within calls  {}\n", story.outer_call),
     ]);

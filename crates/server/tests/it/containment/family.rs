@@ -33,25 +33,28 @@ pub(super) struct House {
 impl House {
     /// With these further members of the configuration.
     pub(super) async fn new(config: &str) -> Self {
-        Self::at(Arc::new(SystemClock::default()), config).await
+        Self::at(Arc::new(SystemClock::default()), config, &[]).await
     }
 
-    /// As [`House::new`], at the time of this clock.
-    pub(super) async fn at(clock: Arc<dyn Clock>, config: &str) -> Self {
+    /// As [`House::new`], at the time of this clock, with these MCP servers that are the agent `helper`.
+    pub(super) async fn at(clock: Arc<dyn Clock>, config: &str, helpers: &[&'static str]) -> Self {
         let users = TestIssuer::start().await;
-        let upstreams = BTreeMap::from([
-            ("legacy", server(Era::Legacy).await),
-            ("modern", server(Era::Modern).await),
-            ("web", api().await),
-        ]);
+        let mut upstreams = BTreeMap::from([("web", api().await)]);
+        for app in ["legacy", "modern"].iter().chain(helpers) {
+            upstreams.insert(app, server(if is_legacy(app) { Era::Legacy } else { Era::Modern }).await);
+        }
         let url = |app: &str| upstreams.get(app).unwrap().url();
         let section = users.config(&json!({ "a": ["client-of-a"], "o": ["client-of-o"] }));
         let routes = [STREAM, SLOW, PLAIN]
             .map(|name| format!("{name}: {{ route: GET /{name}, query: {{ n: {{ type: string }} }} }}"));
+        let helpers = helpers.iter().map(|app| {
+            format!("{app}: {{ mcp: {{ url: '{}/mcp', access: {{ agent: {{ id: helper }} }} }} }},", url(app))
+        });
         let config = format!(
-            "{{ user_issuers: {section}, {config} apps: {{
+            "{{ user_issuers: {section}, {config} apps: {{ {}
               legacy: {{ mcp: {{ url: '{}/mcp' }} }}, modern: {{ mcp: {{ url: '{}/mcp' }} }},
               web: {{ http: {{ url: '{}', record: {{ arguments: true }}, operations: {{ routes: {{ {} }} }} }} }} }} }}",
+            helpers.collect::<String>(),
             url("legacy"),
             url("modern"),
             url("web"),
@@ -188,21 +191,26 @@ pub(super) struct Member {
     /// Its id as an agent.
     pub(super) id: String,
     pub(super) holders: BTreeMap<&'static str, Holder>,
-    /// At the server of the legacy era.
-    session: String,
+    /// At the servers of the legacy era.
+    sessions: BTreeMap<&'static str, String>,
 }
 
 impl Member {
-    async fn new(house: &House, name: &str, id: String, holders: BTreeMap<&'static str, Holder>) -> Self {
-        let mut member = Self { name: name.to_owned(), id, holders, session: String::new() };
-        if member.holders.contains_key("legacy") {
+    pub(super) async fn new(
+        house: &House,
+        name: &str,
+        id: String,
+        holders: BTreeMap<&'static str, Holder>,
+    ) -> Self {
+        let mut member = Self { name: name.to_owned(), id, holders, sessions: BTreeMap::new() };
+        for (app, holder) in member.holders.iter().filter(|(app, _)| is_legacy(app)) {
             let params = json!({
                 "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": { "name": name, "version": "1" } });
             let message = json!({ "jsonrpc": "2.0", "id": 0, "method": "initialize", "params": params });
-            let url = house.gateway.resource("legacy");
-            let reply = member.at("legacy").send("POST", &url, || legacy(&url).json(&message)).await;
+            let url = house.gateway.resource(app);
+            let reply = holder.send("POST", &url, || legacy(&url).json(&message)).await;
             assert_eq!(reply.status, 200, "{}", reply.text());
-            reply.header("mcp-session-id").clone_into(&mut member.session);
+            member.sessions.insert(*app, reply.header("mcp-session-id").to_owned());
         }
         member
     }
@@ -225,8 +233,8 @@ impl Member {
             let call = Http::get(&url);
             return ("GET", url, call);
         }
-        let call = if app == "legacy" {
-            legacy(&url).header("mcp-session-id", &self.session)
+        let call = if is_legacy(app) {
+            self.in_session(house, app)
         } else {
             params["_meta"] = json!({
                 "io.modelcontextprotocol/protocolVersion": "2026-07-28",
@@ -236,6 +244,11 @@ impl Member {
         };
         let message = json!({ "jsonrpc": "2.0", "id": name, "method": "tools/call", "params": params });
         ("POST", url, call.json(&message))
+    }
+
+    /// A message to a server of the legacy era.
+    pub(super) fn in_session(&self, house: &House, app: &str) -> Call {
+        legacy(&house.gateway.resource(app)).header("mcp-session-id", &self.sessions[app])
     }
 
     /// Begins a call, whose name is made of who calls what and how.
@@ -251,6 +264,10 @@ impl Member {
         let (method, url, call) = self.request(house, app, PLAIN, name);
         self.at(app).send(method, &url, || call.clone()).await
     }
+}
+
+fn is_legacy(app: &str) -> bool {
+    app.ends_with("legacy")
 }
 
 fn legacy(url: &str) -> Call {

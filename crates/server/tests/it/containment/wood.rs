@@ -22,7 +22,7 @@ impl Wood {
 
     /// At the time of this clock.
     pub(super) async fn at(clock: Arc<dyn Clock>) -> Self {
-        let house = House::at(clock, "").await;
+        let house = House::at(clock, "", &[]).await;
         let apps = ["modern", "web"];
         let below = [("b", "a"), ("c", "b"), ("d", "c"), ("b2", "a")];
         let alice = house.tree("a", Some("alice"), &apps, &below).await;
