@@ -1,14 +1,22 @@
 use std::{
+    fmt,
     io::{ErrorKind, Read, Write},
     net::TcpStream,
+    time::Duration,
 };
 
 use vestibule_testkit::Holder;
 
+use super::pause;
 use crate::{
     Failed,
     wire::{self, Answer, Target},
 };
+
+/// So many connections are opened at once, and so long is waited before the next: a listener of which more are waiting
+/// than its queue takes lets them wait for a second.
+const BURST: usize = 32;
+const BURST_EVERY: Duration = Duration::from_millis(10);
 
 /// With this status whoever was revoked is told so.
 const REVOKED: u16 = 401;
@@ -44,9 +52,20 @@ impl Crowd {
     pub(super) fn open(target: &Target, agents: &[Holder], each: usize) -> Result<Self, Failed> {
         let url = format!("http://{}{}", target.authority, target.path);
         let requests = agents.iter().flat_map(|agent| (0..each).map(|_| request(target, &url, agent)));
-        let opened: Result<_, std::io::Error> =
-            requests.map(|request| Member::open(target, &request)).collect();
+        let opened: Result<_, std::io::Error> = requests
+            .enumerate()
+            .map(|(number, request)| {
+                if number % BURST == 0 {
+                    pause(BURST_EVERY);
+                }
+                Member::open(target, &request)
+            })
+            .collect();
         opened.map(Self).map_err(|error| Failed::because(&target.authority, error))
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
     }
 
     /// Reads from all of them what is there.
@@ -63,6 +82,17 @@ impl Crowd {
             }
         }
         sweep
+    }
+}
+
+impl fmt::Display for Sweep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { silent, told, closed, strange, bytes } = self;
+        write!(
+            f,
+            "of all connections {silent} are silent, {told} were told of a revocation, {closed} closed, "
+        )?;
+        write!(f, "{strange} answered in another way; {bytes} bytes came")
     }
 }
 

@@ -84,8 +84,8 @@ impl Size {
     /// The limits of a gateway that takes this much, and keeps as much as it must in the queue.
     fn limits(&self) -> String {
         format!(
-            "connections_max: 100000, connections_per_peer_max: 100000, agent_requests_max: {}, agent_queue_max: 10000, \
-             agent_queue_seconds: 300, upstream_head_seconds: 3600",
+            "connections_max: 100000, connections_per_peer_max: 100000, spawned_requests_max: 100000, \
+             agent_requests_max: {}, agent_queue_max: 10000, agent_queue_seconds: 300, upstream_head_seconds: 3600",
             self.each() - self.queued_each()
         )
     }
@@ -127,7 +127,7 @@ impl Scene<'_> {
         until_ready(|| block_on(family.children(1)).map(drop))?;
         let others = block_on(family.children(size.family - size.subtree))?;
         let mut crowd = Crowd::open(&self.gateway.hold(), &others, size.each())?;
-        self.until_under_way(&family.id, others.len(), others.len())?;
+        self.until_under_way(&mut crowd, &family.id, others.len())?;
         let (mut cuts, mut idle_orders) = (Vec::new(), Vec::new());
         for number in 0..size.incidents {
             idle_orders.push(self.revoke(&format!("nobody-{number}"))?.0);
@@ -154,12 +154,12 @@ impl Scene<'_> {
     fn incident(&self, subtree: &[Holder]) -> Result<Cut, Failed> {
         let suspect = subtree.first().map(Holder::id).unwrap_or_default();
         let mut crowd = Crowd::open(&self.gateway.hold(), subtree, self.size.each())?;
-        self.until_under_way(&suspect, subtree.len(), self.size.family)?;
+        self.until_under_way(&mut crowd, &suspect, self.size.family)?;
         let (took, report) = self.revoke(&suspect)?;
         let sweep = crowd.sweep();
         let queued = self.queued_of_all_cut(&report)?;
         if sweep.silent + sweep.strange > 0 {
-            return Err(Failed(format!("after the acknowledgement not all that was cut is over: {sweep:?}")));
+            return Err(Failed::because("after the acknowledgement not all that was cut is over", sweep));
         }
         pause(LISTENED);
         match crowd.sweep().bytes {
@@ -176,21 +176,22 @@ impl Scene<'_> {
         Ok((self.clock.monotonic().since(start), report))
     }
 
-    /// Waits until all requests under that name, which are those of `agents` agents, are in flight, and the application
-    /// holds what it is to hold of `busy` agents.
-    fn until_under_way(&self, name: &str, agents: usize, busy: usize) -> Result<(), Failed> {
-        let (wanted, held) = ((agents * self.size.each()) as u64, self.held_by(busy));
+    /// Waits until all requests of the crowd, which are all under that name, are in flight, and the application holds what
+    /// it is to hold of `busy` agents.
+    fn until_under_way(&self, crowd: &mut Crowd, name: &str, busy: usize) -> Result<(), Failed> {
+        let (wanted, held) = (crowd.len(), self.held_by(busy));
         let mut operator = self.gateway.operator()?;
-        until_ready(|| {
+        let under_way = until_ready(|| {
             let found = count(&operator.revoke(name, true)?, "/cut/attempts");
             let holds = self.application.held()?;
-            if (found, holds) == (wanted, held) {
+            if (found, holds) == (wanted as u64, held) {
                 return Ok(());
             }
             Err(Failed(format!(
                 "{found} of {wanted} requests are in flight, the application holds {holds} of {held}"
             )))
-        })
+        });
+        under_way.map_err(|error| Failed::because(error, crowd.sweep()))
     }
 
     /// What the application holds of so many agents.
@@ -215,7 +216,7 @@ impl Scene<'_> {
     fn others_are_untouched(&self, crowd: &mut Crowd, agents: usize) -> Result<(), Failed> {
         let sweep = crowd.sweep();
         if sweep.silent != agents * self.size.each() {
-            return Err(Failed(format!("requests of others were touched: {sweep:?}")));
+            return Err(Failed::because("requests of others were touched", sweep));
         }
         let held = self.held_by(agents);
         until_ready(|| match self.application.held()? {
@@ -236,7 +237,10 @@ fn open_files_max() -> Option<usize> {
     line.split_whitespace().next()?.parse().ok()
 }
 
-#[expect(clippy::disallowed_methods, reason = "that nothing comes is seen by waiting for it")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the other side has a time of its own, and that nothing comes is seen by waiting for it"
+)]
 fn pause(duration: Duration) {
     thread::sleep(duration);
 }

@@ -101,6 +101,7 @@ impl Request {
             groups: Default::default(),
             session: Some(format!("session-{n}")),
             client: Some("client".to_owned()),
+            since: Some(now),
         };
         Self {
             jti: Jti::random(entropy),

@@ -42,8 +42,8 @@ impl Path<'_> {
     /// application, everything.
     pub(crate) fn names(&self) -> Vec<Known> {
         let mut names = Vec::with_capacity(8 + 4 * self.agents.len());
-        // Whatever has no node of its own is as old as the root: what was there before the cutoff is dead, however new
-        // its token is.
+        // Whatever has no node of its own is as old as the root, or older: what was there before the cutoff is dead,
+        // however new its token is.
         let root = self.nodes.first().map_or(self.issued_at, |node| node.since);
         if let Some(jti) = self.jti {
             names.push(Known::new(DenyKey::Token(jti.clone()), self.issued_at, false));
@@ -62,11 +62,14 @@ impl Path<'_> {
             names.extend(keys.map(|key| Known::new(key, node.since, place < last)));
         }
         if let Some(user) = self.user {
-            names.push(Known::new(DenyKey::User(user.id.clone()), root, false));
+            // A root that was made after a back-dated cutoff, from a token of the user that was issued before it, is what
+            // the order is meant for. An issuer whose clock is ahead of ours makes nothing younger.
+            let login = user.since.map_or(root, |since| since.min(root));
+            names.push(Known::new(DenyKey::User(user.id.clone()), login, false));
             let foreign = |name: &String| Foreign { issuer: user.id.issuer.clone(), name: name.clone() };
             let session = user.session.iter().map(|name| DenyKey::Session(foreign(name)));
             let client = user.client.iter().map(|name| DenyKey::Client(foreign(name)));
-            names.extend(session.chain(client).map(|key| Known::new(key, root, false)));
+            names.extend(session.chain(client).map(|key| Known::new(key, login, false)));
         }
         if let Some(app) = self.app {
             names.push(Known::new(DenyKey::App(app.clone()), root, false));

@@ -42,7 +42,8 @@ impl Prover {
         let key = DecodingKey::from_ec_components(&x, &y).unwrap();
         let jwk = json!({ "kty": "EC", "crv": "P-256", "x": x, "y": y });
         let clock = Arc::new(SystemClock::default());
-        let proofs = Proofs::new(Arc::<SystemClock>::clone(&clock), &OsEntropy);
+        // One key for more proofs than a key may use.
+        let proofs = Proofs::for_test(Arc::<SystemClock>::clone(&clock), &OsEntropy, 1_000_000, 1_000_000);
         // About as long as a hop token of a chain of two.
         let token = "t".repeat(1_100);
         Self { pair, jwk, key, entropy: SeededEntropy::new(1), token, proofs, clock }

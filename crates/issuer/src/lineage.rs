@@ -188,6 +188,7 @@ fn facts(user: &Represented) -> Value {
         let known =
             named.into_iter().filter_map(|(name, text)| Some((name.to_owned(), json!(text.as_ref()?))));
         members.extend(known);
+        members.extend(user.since.map(|since| ("iat".to_owned(), json!(since.seconds()))));
     }
     facts
 }

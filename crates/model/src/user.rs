@@ -34,9 +34,15 @@ pub struct Represented {
     /// The session at the issuer (`sid`), if it names sessions.
     #[serde(default)]
     pub session: Option<String>,
-    /// The client of the issuer that obtained the user's token (`azp`, else `client_id`).
+    /// The client of the issuer that obtained the user's token. Of an ID token `azp`, else its only audience; of an
+    /// access token the first of `azp`, `client_id`, `cid` (Okta) and `appid` (Entra).
     #[serde(default)]
     pub client: Option<String>,
+    /// When the user's token was issued. Whatever rests on it is as old as it is, however new the delegation: a cutoff
+    /// of the user, the session or the client that reaches this moment kills it. Unknown of what was stored before this
+    /// was kept.
+    #[serde(default)]
+    pub since: Option<Timestamp>,
 }
 
 /// The user's token on which a root delegation rests: widening needs a new one.

@@ -87,6 +87,7 @@ fn caller(user: bool, seed: u64) -> Caller {
         groups: BTreeSet::new(),
         session: None,
         client: None,
+        since: None,
     });
     Caller::for_test(user, Chain::new(vec![actor]).unwrap(), token)
 }

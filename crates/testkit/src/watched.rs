@@ -70,6 +70,12 @@ impl Watched {
         log.end.expect("just seen")
     }
 
+    /// Closes the connection, as an agent that leaves.
+    pub fn leave(&self) {
+        // Wakes the reader, which ends; an error says that the connection has ended already.
+        let _ = self.socket.shutdown(Shutdown::Both);
+    }
+
     /// Whether the connection has not ended.
     #[must_use]
     pub fn is_open(&self) -> bool {
@@ -114,8 +120,7 @@ impl Watched {
 
 impl Drop for Watched {
     fn drop(&mut self) {
-        // Wakes the reader, which ends; an error says that the connection has ended already.
-        let _ = self.socket.shutdown(Shutdown::Both);
+        self.leave();
     }
 }
 

@@ -38,6 +38,45 @@ async fn each_name_has_its_own_time() {
     }
 }
 
+/// The names by which a human is cut off.
+fn of_human() -> [DenyKey; 3] {
+    [
+        DenyKey::new(KeyKind::User, "https://idp#alice").unwrap(),
+        DenyKey::Session(foreign("s-1")),
+        DenyKey::Client(foreign("c-1")),
+    ]
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_root_that_was_made_after_the_cutoff_from_a_login_before_it_is_cut() {
+    // The user's token is of second 5, the root of second 10.
+    let child = || child().login(at(5));
+    for key in of_human() {
+        let Shelved { containment, follower: _follower, .. } = Shelved::open().await;
+        let running = child().admit(&containment).unwrap();
+        containment.order(until(key.clone(), at(4))).await.unwrap();
+        assert_eq!((running.cut(), child().fate(&containment)), (None, None), "{key}: a new login");
+        containment.order(until(key.clone(), at(5))).await.unwrap();
+        assert!(running.cut().is_some() && child().fate(&containment).is_some(), "{key}");
+        assert!(containment.check(&child().path()).is_err(), "{key}: nothing is minted there");
+    }
+    // The login makes no other name older.
+    let Shelved { containment, follower: _follower, .. } = Shelved::open().await;
+    for key in [agent("root"), DenyKey::Delegation(node("root")), DenyKey::All] {
+        containment.order(until(key, at(9))).await.unwrap();
+    }
+    assert_eq!(child().fate(&containment), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_login_that_claims_to_be_younger_than_the_root_is_as_old_as_the_root() {
+    for key in of_human() {
+        let Shelved { containment, follower: _follower, .. } = Shelved::open().await;
+        containment.order(until(key.clone(), at(10))).await.unwrap();
+        assert!(child().login(at(11)).fate(&containment).is_some(), "{key}");
+    }
+}
+
 #[tokio::test]
 async fn an_agent_that_asks_for_its_first_token_does_so_now() {
     let Shelved { containment, follower: _follower, .. } = Shelved::open().await;

@@ -132,8 +132,15 @@ impl Token {
             groups: Default::default(),
             session: Some(session.to_owned()),
             client: Some(client.to_owned()),
+            since: None,
         };
         Self { user: Some(user), ..self }
+    }
+
+    /// When the token of its human was issued.
+    pub(crate) fn login(self, since: Timestamp) -> Self {
+        let user = self.user.map(|user| Represented { since: Some(since), ..user });
+        Self { user, ..self }
     }
 
     pub(crate) fn to(self, app: &str) -> Self {

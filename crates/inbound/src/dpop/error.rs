@@ -20,7 +20,7 @@ pub enum ProofError {
     /// It was used before.
     #[error("the proof of possession was used before")]
     Replayed,
-    /// As many proofs as can be remembered were used with this nonce.
+    /// As many proofs as can be remembered, of this key or of all keys, were used with this nonce.
     #[error("more proofs of possession than can be remembered")]
     Exceeded,
 }

@@ -26,7 +26,7 @@ pub use error::{Flaw, Mismatch, ProofError};
 
 pub(crate) use claims::Demand;
 use nonce::Nonces;
-use replay::{PROOFS_MAX, Replays};
+use replay::{Bounds, PROOFS_MAX, PROOFS_OF_A_KEY_MAX, Replays, Used};
 use signer::Signers;
 
 /// The algorithms that may sign a proof: `dpop_signing_alg_values_supported` (RFC 9449 §5.1).
@@ -71,19 +71,25 @@ impl Proofs {
     /// With a secret of its own for the nonces, and nothing used yet.
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>, entropy: &dyn Entropy) -> Arc<Self> {
-        Arc::new(Self::bounded(clock, entropy, PROOFS_MAX))
+        let bounds = Bounds { proofs: PROOFS_MAX, of_a_key: PROOFS_OF_A_KEY_MAX };
+        Arc::new(Self::bounded(clock, entropy, bounds))
     }
 
-    /// The same, but at most `proofs_max` proofs are remembered for each nonce.
+    /// The same, but at most `proofs_max` proofs are remembered for each nonce, and at most `of_a_key_max` of one key.
     #[cfg(feature = "test-util")]
     #[must_use]
-    pub fn for_test(clock: Arc<dyn Clock>, entropy: &dyn Entropy, proofs_max: usize) -> Arc<Self> {
-        Arc::new(Self::bounded(clock, entropy, proofs_max))
+    pub fn for_test(
+        clock: Arc<dyn Clock>,
+        entropy: &dyn Entropy,
+        proofs_max: usize,
+        of_a_key_max: usize,
+    ) -> Arc<Self> {
+        Arc::new(Self::bounded(clock, entropy, Bounds { proofs: proofs_max, of_a_key: of_a_key_max }))
     }
 
-    fn bounded(clock: Arc<dyn Clock>, entropy: &dyn Entropy, proofs_max: usize) -> Self {
+    fn bounded(clock: Arc<dyn Clock>, entropy: &dyn Entropy, bounds: Bounds) -> Self {
         let nonces = Nonces::new(Arc::clone(&clock), entropy);
-        Self { clock, nonces, replays: Replays::new(proofs_max), signers: Signers::default() }
+        Self { clock, nonces, replays: Replays::new(bounds), signers: Signers::default() }
     }
 
     /// The nonce that the next proof should have, for the header `DPoP-Nonce` (RFC 9449 §8). The same for everybody: it
@@ -96,7 +102,8 @@ impl Proofs {
     /// The proof in the `DPoP` header; none when there is no such header.
     ///
     /// A proof that passes is used up. Whether its key is the right one is the caller's to check. Ask only for somebody
-    /// who is known by other means: what passes is remembered, and when that memory is full, everybody is refused.
+    /// who is known by other means: what passes is remembered, and when that memory is full, everybody is refused. One
+    /// key alone cannot fill it: it has a share, beyond which it alone is refused until the next nonce.
     ///
     /// # Errors
     /// [`ProofError`]; nothing is used up then.
@@ -145,7 +152,7 @@ impl Proofs {
         }
         // RFC 9449 §11.1. Last: whatever is refused above must not use up a proof, else whoever sees one could burn it.
         let now = self.nonces.epoch();
-        self.replays.use_up(replay::key(&key, claims.jti), epoch, now)?;
+        self.replays.use_up(Used { signer: &key, jti: claims.jti, epoch }, now)?;
         Ok(Some(Proof { key, is_nonce_old: epoch != now }))
     }
 }

@@ -103,19 +103,26 @@ fn represented(said: Option<&Json>, user: Option<UserId>) -> Result<Option<Repre
         (None, None) => return Ok(None),
         (Some(_), None) => return Err(invalid("`vst.user` without a human")),
         (None, Some(id)) => {
-            return Ok(Some(Represented { id, groups: BTreeSet::new(), session: None, client: None }));
+            return Ok(Some(Represented {
+                id,
+                groups: BTreeSet::new(),
+                session: None,
+                client: None,
+                since: None,
+            }));
         }
         (Some(said), Some(id)) => (said, id),
     };
     let mut members = said.as_object().ok_or_else(|| invalid("`vst.user` is not an object"))?.iter();
-    if members.any(|(name, _)| !["groups", "sid", "client"].contains(&name.as_str())) {
+    if members.any(|(name, _)| !["groups", "sid", "client", "iat"].contains(&name.as_str())) {
         return Err(invalid("`vst.user` has an unknown member"));
     }
     let optional =
         |name| said.get(name).map(|_| text(said, name)).transpose().map(|found| found.map(str::to_owned));
     let groups = array(said, "groups")?.iter().map(|group| group.as_str().map(str::to_owned));
     let groups = groups.collect::<Option<_>>().ok_or_else(|| invalid("`vst.user.groups` holds no text"))?;
-    Ok(Some(Represented { id, groups, session: optional("sid")?, client: optional("client")? }))
+    let since = said.get("iat").map(|_| moment(said, "iat")).transpose()?;
+    Ok(Some(Represented { id, groups, session: optional("sid")?, client: optional("client")?, since }))
 }
 
 fn calls(vst: &Json) -> Result<Vec<AttemptId>, Refusal> {

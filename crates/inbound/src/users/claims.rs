@@ -17,6 +17,9 @@ const TEXT_MAX_BYTES: usize = 255;
 const NAME_MAX_BYTES: usize = 2048;
 /// The most audiences of a token.
 const AUDIENCES_MAX: usize = 32;
+/// By which an access token names the client that asked for it, the first one counting: those of OpenID Connect Core §2
+/// and RFC 9068 §2.2, then Okta's and that of Entra's tokens of version 1.
+const CLIENT_CLAIMS: [&str; 4] = ["azp", "client_id", "cid", "appid"];
 /// The end of the year 9999, in seconds: what lies beyond is no time that anybody meant.
 const SECONDS_MAX: i64 = 253_402_300_799;
 
@@ -31,14 +34,18 @@ pub(super) fn read(
     let (issued_at, expires_at) = times(claims, now)?;
     let subject = text(claims, "sub", TEXT_MAX_BYTES)?.filter(|subject| subject.is_ascii());
     let subject = subject.ok_or(malformed("sub", "must be 1 to 255 ASCII characters"))?;
-    let client = match text(claims, "azp", NAME_MAX_BYTES)? {
-        Some(client) => Some(client),
-        None => text(claims, "client_id", NAME_MAX_BYTES)?,
+    let named = named_client(claims, kind)?;
+    let audiences = audiences(claims, kind, named)?;
+    let client = match (kind, audiences.as_slice()) {
+        // OpenID Connect Core §2: an ID token without `azp` is its audience's.
+        (UserTokenKind::IdToken, [sole]) => named.or(Some(sole.as_str())),
+        (UserTokenKind::IdToken | UserTokenKind::AccessToken, _) => named,
     };
-    refuse_unfit(claims, subject)?;
+    refuse_unfit(claims, subject, client)?;
+    let client = client.map(str::to_owned);
     let party = Party {
         kind,
-        audiences: audiences(claims, kind, client)?,
+        audiences,
         may_act: claims.get("may_act").map(may_act).transpose()?,
         config: Arc::clone(config),
         own_issuer: Arc::clone(own_issuer),
@@ -47,7 +54,8 @@ pub(super) fn read(
         id: UserId { issuer: config.issuer.clone(), subject: subject.to_owned() },
         groups: groups::read(claims, config)?,
         session: text(claims, "sid", TEXT_MAX_BYTES)?.map(str::to_owned),
-        client: client.map(str::to_owned),
+        client,
+        since: Some(issued_at),
     };
     let grant = UserGrant {
         digest: Digest::of(token.as_bytes()).to_string(),
@@ -56,6 +64,17 @@ pub(super) fn read(
         acr: text(claims, "acr", TEXT_MAX_BYTES)?.map(str::to_owned),
     };
     Ok(UserToken { user, grant, issued_at, expires_at, party })
+}
+
+/// The client that the token was issued to, as far as a claim names it.
+fn named_client(claims: &Json, kind: UserTokenKind) -> Result<Option<&str>, UserTokenError> {
+    let names: &[&'static str] = match kind {
+        // OpenID Connect Core §2: "the Client ID of this party". No other claim of an ID token says it.
+        UserTokenKind::IdToken => &["azp"],
+        UserTokenKind::AccessToken => &CLIENT_CLAIMS,
+    };
+    let claim = |name: &&'static str| text(claims, name, NAME_MAX_BYTES).transpose();
+    names.iter().find_map(claim).transpose()
 }
 
 /// OpenID Connect Core §2 and RFC 9068 §2.2: `exp` and `iat` are REQUIRED.
@@ -74,7 +93,7 @@ fn times(claims: &Json, now: Timestamp) -> Result<(Timestamp, Timestamp), UserTo
 }
 
 /// Tokens that are good, and good for something else than to say who the user is.
-fn refuse_unfit(claims: &Json, subject: &str) -> Result<(), UserTokenError> {
+fn refuse_unfit(claims: &Json, subject: &str, client: Option<&str>) -> Result<(), UserTokenError> {
     // RFC 7800 §3, RFC 9449 §7.1: without the proof it is in the hands of somebody who may have stolen it.
     if claims.get("cnf").is_some() {
         return Err(UserTokenError::KeyBound);
@@ -82,23 +101,25 @@ fn refuse_unfit(claims: &Json, subject: &str) -> Result<(), UserTokenError> {
     if claims.get("act").is_some() {
         return Err(UserTokenError::Delegated);
     }
-    if is_of_a_client(claims, subject) { Err(UserTokenError::NotAUser) } else { Ok(()) }
+    if is_of_a_client(claims, subject, client) { Err(UserTokenError::NotAUser) } else { Ok(()) }
 }
 
 /// Whether a client asked for it in its own name. As a user's token it would make the agent a human.
-fn is_of_a_client(claims: &Json, subject: &str) -> bool {
+fn is_of_a_client(claims: &Json, subject: &str, client: Option<&str>) -> bool {
     let claim = |name| claims.get(name).and_then(Json::as_str);
     let is_clients = |client: &str| {
         // RFC 9068 §2.2: then `sub` "SHOULD correspond to an identifier the authorization server uses to indicate the
         // client application".
         subject == client
+            // Auth0, whose tokens by RFC 9068 have no `gty`.
+            || subject.strip_suffix("@clients") == Some(client)
             // Keycloak's service accounts, whose `sub` is made up; it lower-cases their names.
             || claim("preferred_username") == Some(&format!("service-account-{}", client.to_lowercase()))
     };
     // Entra and Auth0 say it in a claim of their own.
     claim("idtyp") == Some("app")
         || claim("gty") == Some("client-credentials")
-        || [claim("azp"), claim("client_id")].into_iter().flatten().any(is_clients)
+        || CLIENT_CLAIMS.into_iter().filter_map(claim).chain(client).any(is_clients)
 }
 
 /// The audiences; RFC 7519 §4.1.3: a string or an array of strings.

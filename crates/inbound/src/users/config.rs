@@ -19,7 +19,8 @@ pub struct UserIssuerConfig {
     /// can then make users.
     pub dangerous_plain_http: bool,
     /// Whose tokens each agent may present: the names by which the agent is known at this issuer, as they stand in `aud`
-    /// or `azp`. A name that stands in the tokens of other clients too (Keycloak's `account`) gives their tokens away.
+    /// or as the client (see [`vestibule_model::Represented::client`]). A name that stands in the tokens of other
+    /// clients too (Keycloak's `account`) gives their tokens away.
     pub agents: BTreeMap<AgentId, BTreeSet<String>>,
     /// The claim with the user's groups: a name, or a JSON pointer (RFC 6901) such as `/realm_access/roles`. None: users
     /// have no groups.

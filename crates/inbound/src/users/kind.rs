@@ -57,6 +57,13 @@ struct Mark {
 /// token has no use for it.
 const LOGIN_CLAIMS: [&str; 4] = ["nonce", "at_hash", "c_hash", "s_hash"];
 
+/// What a human who logged in leaves in an ID token, whoever issued it (OpenID Connect Core §2, §5.1).
+const HUMAN_CLAIMS: [&str; 8] =
+    ["auth_time", "nonce", "acr", "amr", "sid", "preferred_username", "email", "name"];
+
+/// Entra's access tokens say how the client authenticated, in version 1 and in version 2. Its ID tokens never do.
+const CLIENT_AUTHENTICATION_CLAIMS: [&str; 2] = ["appidacr", "azpacr"];
+
 /// RFC 8693 §4.2 and what Entra and Okta call it.
 const SCOPE_CLAIMS: [&str; 2] = ["scope", "scp"];
 
@@ -118,6 +125,14 @@ impl UserTokenKind {
         let has = |names: &[&str]| names.iter().any(|name| claims.get(name).is_some());
         match self {
             Self::IdToken if has(&SCOPE_CLAIMS) => Err(self.refused("it has a scope")),
+            Self::IdToken if has(&CLIENT_AUTHENTICATION_CLAIMS) => {
+                Err(self.refused("it says how a client authenticated"))
+            }
+            // What Entra gives an application for itself: `roles` instead of a scope, the header of an ID token, and as
+            // `sub` an identifier like a human's.
+            Self::IdToken if has(&["roles"]) && !has(&HUMAN_CLAIMS) && !has(&LOGIN_CLAIMS) => {
+                Err(self.refused("it has roles and nothing of a login"))
+            }
             Self::AccessToken if has(&LOGIN_CLAIMS) => Err(self.refused("it has the claims of a login")),
             // RFC 9068 §2.2: `client_id` is REQUIRED, `scope` where one was asked for.
             Self::AccessToken if !has(&SCOPE_CLAIMS) && !has(&["client_id"]) => {

@@ -39,9 +39,9 @@ impl UserToken {
     /// Whether `agent` may present it: it was issued to or for this agent, or names it as who may act. A token of
     /// another client is a stolen one, or one that was handed on without the issuer's knowledge; both are refused.
     ///
-    /// Issued to or for it means that `azp` (else `client_id`) or an audience is one of the names that the configuration
-    /// gives the agent at this issuer. In an ID token with several audiences `azp` alone counts (OpenID Connect Core
-    /// §3.1.3.7, 3 to 5): the user has logged in there, and being named beside it is no login.
+    /// Issued to or for it means that its client (see [`Represented::client`]) or an audience is one of the names that
+    /// the configuration gives the agent at this issuer. In an ID token with several audiences `azp` alone counts
+    /// (OpenID Connect Core §3.1.3.7, 3 to 5): the user has logged in there, and being named beside it is no login.
     #[must_use]
     pub fn is_for(&self, agent: &AgentId) -> bool {
         let names = self.party.config.agents.get(agent);

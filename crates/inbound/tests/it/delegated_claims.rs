@@ -1,7 +1,7 @@
 //! What a hop token says about the tree it was minted in. All of it was signed by us; what does not fit is refused.
 
 use serde_json::{Value, json};
-use vestibule_model::Denial;
+use vestibule_model::{Denial, Timestamp};
 
 use crate::support::{Door, NODE, NOW, changed, claims, spawned};
 
@@ -99,13 +99,16 @@ fn the_human_comes_with_their_groups_session_and_client() {
     let good = spawned(&["a"], Some("alice"), &door.holder.jkt());
     let bare = door.bound(&good).unwrap().represented().cloned().unwrap();
     assert!(bare.groups.is_empty() && bare.session.is_none() && bare.client.is_none());
+    assert_eq!(bare.since, None);
 
-    let good =
-        changed(good, "/vst/user", &json!({"groups": ["admins", "staff"], "sid": "s1", "client": "app"}));
+    let facts = json!({"groups": ["admins", "staff"], "sid": "s1", "client": "app", "iat": NOW - 100});
+    let good = changed(good, "/vst/user", &facts);
     let user = door.bound(&good).unwrap().represented().cloned().unwrap();
     assert_eq!(user.id.to_string(), "https://idp.test#alice");
     assert_eq!(user.groups.iter().collect::<Vec<_>>(), ["admins", "staff"]);
     assert_eq!((user.session.as_deref(), user.client.as_deref()), (Some("s1"), Some("app")));
+    // Older than every node: a cutoff between the two must see it.
+    assert_eq!(user.since, Some(Timestamp::from_seconds(NOW - 100)));
     refused(
         &door,
         &good,
@@ -116,6 +119,9 @@ fn the_human_comes_with_their_groups_session_and_client() {
             ("/vst/user/groups", json!([1])),
             ("/vst/user/sid", json!(1)),
             ("/vst/user/client", json!(["app"])),
+            ("/vst/user/iat", json!("0")),
+            ("/vst/user/iat", json!(0.5)),
+            ("/vst/user/iat", json!([])),
             ("/vst/user/role", json!("admin")),
         ],
     );

@@ -363,13 +363,29 @@ fn nobody_can_use_up_the_jti_of_another_key() {
 
 #[test]
 fn more_proofs_than_can_be_remembered_are_refused_until_there_is_room() {
-    let desk = Desk::at(NOW, |clock| Proofs::for_test(clock, &SeededEntropy::new(1), 2));
+    let desk = Desk::at(NOW, |clock| Proofs::for_test(clock, &SeededEntropy::new(1), 2, 2));
     let verdict = || desk.verify(&desk.prove(&desk.claims())).map(|_| ());
     assert_eq!([verdict(), verdict(), verdict()], [Ok(()), Ok(()), Err(ProofError::Exceeded)]);
     desk.clock.advance(Duration::from_secs(60));
     assert_eq!([verdict(), verdict(), verdict()], [Ok(()), Ok(()), Err(ProofError::Exceeded)]);
     desk.clock.advance(Duration::from_secs(60));
     assert_eq!(verdict(), Ok(()));
+}
+
+#[test]
+fn one_key_cannot_use_up_the_memory_of_all() {
+    let desk = Desk::at(NOW, |clock| Proofs::for_test(clock, &SeededEntropy::new(1), 4, 2));
+    let other = Signer::new();
+    let by = |signer: &Signer| desk.verify(&signer.sign(&dpop_header(signer), &desk.claims())).map(|_| ());
+    let exceeded = || Err(ProofError::Exceeded);
+    let hostile: Vec<_> = (0..8).map(|_| by(&desk.holder)).collect();
+    assert_eq!(
+        (&hostile[..2], hostile[2..].iter().all(|verdict| *verdict == exceeded())),
+        (&[Ok(()), Ok(())][..], true)
+    );
+    assert_eq!([by(&other), by(&other), by(&other)], [Ok(()), Ok(()), exceeded()]);
+    desk.clock.advance(Duration::from_secs(60));
+    assert_eq!(by(&desk.holder), Ok(()));
 }
 
 #[test]

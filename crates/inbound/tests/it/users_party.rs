@@ -72,6 +72,8 @@ async fn an_id_token_is_the_one_clients_that_the_user_logged_in_at() {
         (json!({"aud": "worker"}), vec![]),
         // The id of an agent at our gateway is no name of it at the issuer.
         (json!({"aud": "stranger"}), vec![]),
+        // What an access token names its client by says nothing in an ID token.
+        (json!({"aud": "web-shop", "client_id": CLIENT, "cid": CLIENT, "appid": CLIENT}), vec![]),
         (json!({"aud": "nameless", "azp": "nameless"}), vec![]),
     ] {
         assert_eq!(of_id(&realm, changes.clone()).await, expected, "{changes}");
@@ -118,6 +120,36 @@ async fn an_access_token_is_its_clients_or_its_audiences() {
     ] {
         assert_eq!(of_access(&realm, changes.clone()).await, expected, "{changes}");
     }
+}
+
+#[tokio::test]
+async fn the_client_by_which_a_token_is_cut_off_is_the_one_it_was_issued_to() {
+    let realm = realm().await;
+    for (changes, client) in [
+        (json!({"aud": "web-shop"}), "web-shop"),
+        (json!({"aud": ["web-shop"]}), "web-shop"),
+        (json!({"aud": "backend", "azp": "mobile-app"}), "mobile-app"),
+        (json!({"aud": ["backend", "mobile-app"], "azp": "mobile-app"}), "mobile-app"),
+        // Not what an access token would say it by.
+        (json!({"aud": "web-shop", "client_id": "other", "cid": "other", "appid": "other"}), "web-shop"),
+    ] {
+        let token = realm.id(&with(realm.id_claims(), &changes)).await.unwrap();
+        assert_eq!(token.user.client.as_deref(), Some(client), "{changes}");
+    }
+
+    let mut claims = with(
+        realm.access_claims(),
+        &json!({"azp": "by-azp", "client_id": "by-client-id", "cid": "by-cid", "appid": "by-appid"}),
+    );
+    for (name, client) in
+        [("azp", "by-azp"), ("client_id", "by-client-id"), ("cid", "by-cid"), ("appid", "by-appid")]
+    {
+        let token = realm.access("at+jwt", &claims).await.unwrap();
+        assert_eq!(token.user.client.as_deref(), Some(client));
+        claims.as_object_mut().unwrap().shift_remove(name).unwrap();
+    }
+    // An audience is not who asked for an access token.
+    assert_eq!(realm.access("at+jwt", &claims).await.unwrap().user.client, None);
 }
 
 #[tokio::test]

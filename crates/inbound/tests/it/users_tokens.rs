@@ -81,6 +81,7 @@ async fn tokens_of_keycloak_are_read() {
         (token.issued_at, token.expires_at),
         (Timestamp::from_seconds(NOW), Timestamp::from_seconds(NOW + 300))
     );
+    assert_eq!(token.user.since, Some(token.issued_at), "whatever rests on it is as old");
     let grant = UserGrant {
         digest: Digest::of(id.as_bytes()).to_string(),
         jti: Some("d8a3e1ac-9d1c-4f5e-8a7b-0c1d2e3f4a5b".to_owned()),
@@ -106,10 +107,8 @@ async fn tokens_of_oidc_provider_are_read() {
     let access = realm.signer.sign(&header("at+jwt", "k1"), &oidc_provider_access(&realm));
 
     let token = realm.present(&id).await.unwrap();
-    assert_eq!(
-        (token.user.session.clone(), token.user.client.clone(), token.grant.jti.clone()),
-        (None, None, None)
-    );
+    assert_eq!((token.user.session.clone(), token.grant.jti.clone()), (None, None));
+    assert_eq!(token.user.client.as_deref(), Some(CLIENT), "`aud`, since there is no `azp`");
     assert!(token.is_for(&worker()), "by `aud`");
 
     let token = realm.present_as(UserTokenKind::AccessToken, &access).await.unwrap();
@@ -433,13 +432,63 @@ async fn a_token_that_a_client_got_for_itself_makes_no_human_of_it() {
         with(&with(&access, "sub", json!(CLIENT)), "azp", json!(CLIENT)),
         with(&access, "idtyp", json!("app")),
         with(&with(&access, "sub", json!("abc@clients")), "gty", json!("client-credentials")),
+        with(&with(&access, "sub", json!("okta-client")), "cid", json!("okta-client")),
+        with(&with(&access, "sub", json!("entra-client")), "appid", json!("entra-client")),
+        with(&access, "sub", json!(format!("{CLIENT}@clients"))),
         with(&service_account, "client_id", json!(CLIENT)),
         service_account,
     ] {
-        let error = realm.access("JWT", &claims).await.unwrap_err();
-        assert_eq!(error, UserTokenError::NotAUser, "{claims}");
+        for typ in ["JWT", "at+jwt"] {
+            let error = realm.access(typ, &claims).await.unwrap_err();
+            assert_eq!(error, UserTokenError::NotAUser, "{typ} {claims}");
+        }
     }
+    realm.access("JWT", &with(&access, "sub", json!("other@clients"))).await.unwrap();
     realm.access("JWT", &with(&access, "preferred_username", json!("service-account-other"))).await.unwrap();
+}
+
+#[tokio::test]
+async fn presented_as_an_id_token_it_makes_no_human_either() {
+    let realm = Realm::start().await;
+    let id = realm.id_claims();
+    for claims in [
+        with(&id, "sub", json!(CLIENT)),
+        with(&with(&id, "sub", json!("app")), "azp", json!("app")),
+        with(&with(&id, "sub", json!("app")), "cid", json!("app")),
+        with(&with(&id, "sub", json!("app")), "appid", json!("app")),
+        with(&id, "idtyp", json!("app")),
+    ] {
+        assert_eq!(realm.id(&claims).await.unwrap_err(), UserTokenError::NotAUser, "{claims}");
+    }
+}
+
+#[tokio::test]
+async fn what_entra_gives_an_application_for_itself_is_no_id_token() {
+    let realm = Realm::start().await;
+    // Its `sub` is an identifier like any user's, and there is no scope by which to know it.
+    let app = with(&realm.id_claims(), "roles", json!(["Task.Read"]));
+    let app = with(&app, "oid", json!("f1c7a4d2-8f0e-4b3a-9c55-0a1b2c3d4e5f"));
+    assert!(is_wrong_type(&realm.id(&app).await.unwrap_err()));
+    for (claim, value) in [
+        ("auth_time", json!(NOW)),
+        ("nonce", json!("n")),
+        ("acr", json!("1")),
+        ("amr", json!(["pwd"])),
+        ("sid", json!("s")),
+        ("preferred_username", json!("alice@example.test")),
+        ("email", json!("alice@example.test")),
+        ("name", json!("Alice")),
+        ("at_hash", json!("x")),
+        ("typ", json!("ID")),
+    ] {
+        // A user of the application may have roles in it.
+        realm.id(&with(&app, claim, value)).await.unwrap();
+    }
+    // Without roles it says how the application authenticated; a login that is claimed beside does not help.
+    for claim in ["appidacr", "azpacr"] {
+        let claims = with(&with(&realm.id_claims(), claim, json!("1")), "name", json!("Alice"));
+        assert!(is_wrong_type(&realm.id(&claims).await.unwrap_err()), "{claim}");
+    }
 }
 
 #[tokio::test]

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
+use vestibule_containment::{DenyKey, Reason as OrderReason, State};
 use vestibule_issuer::{Delegations, NewAgent, Node, Reason};
-use vestibule_model::{AgentId, NodeId};
+use vestibule_model::{AgentId, NodeId, Timestamp};
 use vestibule_store::{Kind, Op, Put};
 
 use crate::{
     holder::Holder,
-    support::{BILLING, Ground, SANDBOX, World, worker},
+    support::{BILLING, Ground, NOW, SANDBOX, Signer, World, worker},
 };
 
 fn tree(world: &World) -> Delegations {
@@ -130,4 +131,31 @@ async fn a_node_that_stands_elsewhere_than_its_token_says_mints_nothing() {
     world.store.commit(vec![Op::Put(put)]).await.unwrap();
     assert_eq!(world.exchange(&child, &[]).await.unwrap_err().reason, Reason::TokenInvalid);
     assert_eq!(world.not_spawned(&child, &[]).await, Reason::TokenInvalid);
+}
+
+/// A token says its times in whole seconds, so what is minted and what the door lets in must not differ within one.
+#[tokio::test]
+async fn a_cutoff_within_the_second_of_a_node_reaches_it_where_tokens_are_minted() {
+    let ground = Ground::new();
+    let world = World::on(&ground).await;
+    let secret = world.add(worker()).await;
+    let root = world.root(&secret, &[]).await;
+    world.clock.advance(std::time::Duration::from_millis(1700));
+    let cutoff = Some(Timestamp::from_millis(NOW * 1000 + 1500));
+    let order = async |agent: AgentId| {
+        world.order(DenyKey::Agent(agent), State::Revoked, OrderReason::Compromise, cutoff).await;
+    };
+    let key = Signer::new("child");
+    order(key.id()).await;
+    assert_eq!(world.try_spawn(&root, &key, &[]).await.unwrap_err().reason, Reason::AgentRevoked);
+    let child = world.spawn(&root, &[]).await.minted.delegation;
+    let second = Timestamp::from_seconds(NOW + 1);
+    assert_eq!((child.created_at, child.path[1].since), (second, second));
+    order(AgentId::new("worker").unwrap()).await;
+    let asked = [("resource", BILLING)];
+    assert_eq!(world.refused(&secret, &asked).await, Reason::AgentRevoked);
+    // What is made in the next one is new.
+    world.clock.advance(std::time::Duration::from_millis(300));
+    let response = world.ask(&secret, &asked).await.unwrap();
+    assert!(world.present(&response, BILLING).is_ok());
 }

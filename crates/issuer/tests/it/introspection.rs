@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use vestibule_containment::{DenyKey, Reason as OrderReason, State};
 use vestibule_issuer::{Introspection, NewAgent, OAuthError, Reason};
 use vestibule_model::AgentId;
+use vestibule_store::{Kind, Op, Put};
 
 use crate::{
     holder::Holder,
@@ -164,6 +165,29 @@ async fn a_revoked_agent_learns_nothing() {
     world.revoke(DenyKey::Agent(AgentId::new("worker").unwrap())).await;
     let error = ask(&world, &basic("worker", &secret), &root.token).await.unwrap_err();
     assert_eq!((error.reason, error.status()), (Reason::AgentRevoked, 401));
+}
+
+#[tokio::test]
+async fn a_token_is_not_active_while_an_agent_above_is_out_of_use_or_gone() {
+    let ground = Ground::new();
+    let world = World::on(&ground).await;
+    let secret = world.add(worker()).await;
+    let root = world.root(&secret, &[]).await;
+    let child = world.spawn(&root, &[]).await;
+    assert_eq!(by_key(&world, &child, &child.token).await.unwrap().body["active"], true);
+    let record = world.store.get(Kind::Agent, "worker").await.unwrap().unwrap();
+    let mut agent = record.decode::<Value>().unwrap();
+    agent["state"] = json!("retired");
+    let retired = Op::Put(Put::new(Kind::Agent, "worker", &agent).unwrap());
+    let gone = Op::Delete { kind: Kind::Agent, key: "worker".into() };
+    for (op, reason) in [(retired, Reason::AgentRetired), (gone, Reason::AgentUnknown)] {
+        world.store.commit(vec![op]).await.unwrap();
+        world.caught_up().await;
+        for holder in [&child, &root] {
+            let answer = by_key(&world, holder, &holder.token).await.unwrap();
+            assert_eq!((&answer.body, why(&answer)), (&inactive(), Some(reason)));
+        }
+    }
 }
 
 #[tokio::test]

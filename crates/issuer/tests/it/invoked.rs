@@ -44,9 +44,14 @@ impl Call {
     }
 
     async fn planned(plan: Plan, asked: &[(&str, &str)]) -> Self {
+        Self::by(worker(), plan, asked).await
+    }
+
+    /// With another `worker`.
+    async fn by(worker: NewAgent, plan: Plan, asked: &[(&str, &str)]) -> Self {
         let ground = Ground::new();
         let world = World::planned(&ground, plan).await;
-        let secret = world.add(worker()).await;
+        let secret = world.add(worker).await;
         let caller = world.root(&secret, asked).await;
         let secret = world.add(helper()).await;
         let id = world.attempt();
@@ -221,6 +226,33 @@ async fn it_may_what_both_may_and_no_more() {
     }
     let held = call.held(&[("expires_in", "86400")]).await;
     assert_eq!(held.minted.delegation.expires_at, call.caller.minted.delegation.expires_at);
+}
+
+#[tokio::test]
+async fn nobody_is_carried_to_an_application_that_they_may_not_reach() {
+    let narrow = NewAgent { apps: [app("sandbox")].into(), ..worker() };
+    let call = Call::by(narrow, Plan::default(), &[]).await;
+    let error = call.ask(&Signer::new("h"), &[]).await.unwrap_err();
+    assert_eq!(
+        (error.reason, error.body()["error"].as_str()),
+        (Reason::TargetNotAllowed, Some("invalid_target"))
+    );
+    assert_eq!(error.cause, "not an application of `worker`");
+
+    // Each of them: the one in the middle too.
+    let call = Call::new().await;
+    let held = call.held(&[]).await;
+    let last = call.world.add(NewAgent { id: "last".into(), apps: [].into(), ..helper() }).await;
+    let id = call.world.attempt();
+    let (passage, token) = self::call(&call.world, &held, "last", id);
+    let inner = Call { token, secret: last, id, passage: Some(passage), ..call };
+    let headers = || inner.world.proven("last", &inner.secret, &Signer::new("l"));
+    let error = inner.exchange(&headers(), &[("resource", SANDBOX)]).await.unwrap_err();
+    assert_eq!(
+        (error.reason, error.cause.as_str()),
+        (Reason::TargetNotAllowed, "not an application of `helper`")
+    );
+    assert!(inner.exchange(&headers(), &[("resource", BILLING)]).await.is_ok());
 }
 
 #[tokio::test]

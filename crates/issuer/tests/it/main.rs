@@ -6,6 +6,7 @@ mod actor_tokens;
 mod again;
 mod assertions;
 mod client_credentials;
+mod client_keys;
 mod confusion;
 mod delegations;
 mod exchange;

@@ -3,8 +3,9 @@
 use serde_json::json;
 use vestibule_issuer::{NewAgent, Reason};
 use vestibule_model::Denial;
+use vestibule_store::{Kind, Op, Put};
 
-use crate::support::{BILLING, Ground, Plan, SANDBOX, Signer, World, app, config, payload, worker};
+use crate::support::{BILLING, Ground, Plan, SANDBOX, Signer, World, app, config, payload, set, worker};
 
 fn details(operations: &serde_json::Value) -> String {
     json!([{"type": "vestibule_operations", "operations": operations}]).to_string()
@@ -166,6 +167,49 @@ async fn a_registered_child_is_only_for_its_own_applications() {
     claims["sub"] = json!("clerk");
     let error = world.spawn_with(&root, &key.actor_token(&claims), &[]).await.unwrap_err();
     assert_eq!(error.reason, Reason::TargetNotAllowed);
+}
+
+#[tokio::test]
+async fn a_registered_child_has_no_scopes_but_its_own() {
+    let ground = Ground::new();
+    let world = World::on(&ground).await;
+    let secret = world.add(worker()).await;
+    let root = world.root(&secret, &[]).await;
+    let key = Signer::new("k");
+    let jwks = Some(json!({"keys": [key.jwk]}));
+    let scopes = set(&["repo:read", "bill:read"]);
+    world.registry.add(NewAgent { id: "clerk".into(), jwks, scopes, ..NewAgent::default() }).await.unwrap();
+    let actor = || {
+        let mut claims = key.actor_claims(&root.token, world.now());
+        claims["iss"] = json!("clerk");
+        claims["sub"] = json!("clerk");
+        key.actor_token(&claims)
+    };
+    for asked in ["repo:write", "repo:read repo:write", "bill:read"] {
+        let error = world.spawn_with(&root, &actor(), &[("scope", asked)]).await.unwrap_err();
+        assert_eq!(error.reason, Reason::ScopeNotAllowed, "{asked}");
+    }
+    let child = world.spawn_with(&root, &actor(), &[]).await.unwrap().minted;
+    assert_eq!((child.scopes, child.delegation.scopes), (set(&["repo:read"]), set(&["repo:read"])));
+    // Who is known by a key alone has no registration to be bounded by.
+    assert_eq!(world.spawn(&root, &[]).await.minted.scopes, worker().scopes);
+}
+
+#[tokio::test]
+async fn nothing_is_handed_on_for_an_application_that_an_agent_above_may_not_reach_any_more() {
+    let ground = Ground::new();
+    let world = World::on(&ground).await;
+    let secret = world.add(worker()).await;
+    let root = world.root(&secret, &[]).await;
+    let child = world.spawn(&root, &[]).await;
+    let record = world.store.get(Kind::Agent, "worker").await.unwrap().unwrap();
+    let mut agent = record.decode::<serde_json::Value>().unwrap();
+    agent["apps"] = json!(["billing"]);
+    world.store.commit(vec![Op::Put(Put::new(Kind::Agent, "worker", &agent).unwrap())]).await.unwrap();
+    world.caught_up().await;
+    for parent in [&root, &child] {
+        assert_eq!(world.not_spawned(parent, &[]).await, Reason::TargetNotAllowed);
+    }
 }
 
 #[tokio::test]

@@ -1,9 +1,9 @@
 //! Token revocation (RFC 7009).
 
 use http::HeaderMap;
-use vestibule_containment::{KeyKind, State};
+use vestibule_containment::{DenyKey, KeyKind, State};
 use vestibule_issuer::{NewAgent, OAuthError, Reason, Revocation};
-use vestibule_model::Denial;
+use vestibule_model::{AgentId, Clock as _, Denial};
 
 use crate::{
     holder::Holder,
@@ -55,6 +55,45 @@ async fn an_expired_token_whose_key_could_renew_it_is_revoked_all_the_same() {
     world.clock.advance(std::time::Duration::from_secs(120));
     assert!(revoke(&world, &basic("worker", &secret), &root.token).await.unwrap().report.is_some());
     assert_eq!(world.exchange(&root, &[]).await.unwrap_err().reason, Reason::TokenRevoked);
+}
+
+#[tokio::test]
+async fn a_revocation_is_kept_until_the_token_is_good_for_nothing() {
+    let ground = Ground::new();
+    let world = World::on(&ground).await;
+    let secret = world.add(worker()).await;
+    let root = world.root(&secret, &[]).await;
+    let bearer = access_token(&world.ask(&secret, &[("resource", SANDBOX)]).await.unwrap());
+    let ends =
+        || world.judges.containment.list().into_iter().map(|entry| entry.expires_at).collect::<Vec<_>>();
+    let minute = std::time::Duration::from_secs(60);
+    // Nothing renews it once it has expired.
+    revoke(&world, &basic("worker", &secret), &bearer).await.unwrap();
+    assert_eq!(ends(), [Some(world.clock.now().plus(minute * 3))]);
+    world.clock.advance(minute * 3);
+    assert!(ends().is_empty());
+    // Its key renews it as long as the node lives.
+    revoke(&world, &basic("worker", &secret), &root.token).await.unwrap();
+    assert_eq!(ends(), [Some(root.minted.delegation.expires_at.plus(minute))]);
+    world.clock.advance(minute * 56);
+    assert_eq!(world.exchange(&root, &[]).await.unwrap_err().reason, Reason::TokenRevoked);
+}
+
+#[tokio::test]
+async fn a_revoked_agent_ends_no_tokens() {
+    let ground = Ground::new();
+    let world = World::on(&ground).await;
+    let secret = world.add(worker()).await;
+    let root = world.root(&secret, &[]).await;
+    let child = world.spawn(&root, &[]).await;
+    world.revoke(DenyKey::Agent(AgentId::new("worker").unwrap())).await;
+    world.revoke(DenyKey::Agent(child.key.id())).await;
+    for answer in [revoke(&world, &basic("worker", &secret), &root.token).await, by_key(&world, &child).await]
+    {
+        let error = answer.unwrap_err();
+        assert_eq!((error.reason, error.status()), (Reason::AgentRevoked, 401));
+    }
+    assert_eq!(world.judges.containment.list().len(), 2);
 }
 
 #[tokio::test]

@@ -177,7 +177,33 @@ async fn nobody_spawns_whose_path_is_revoked_or_suspended() {
         assert_eq!(error.reason, expected, "{kind}");
         // RFC 8693 §2.2.2: an unacceptable token is no failed client authentication.
         assert_ne!(error.body()["error"], "invalid_client", "{kind}");
-        assert_eq!(error.agent.unwrap().as_str(), "worker");
+        // Nobody has proved to be the agent, and it stands in its tree all the same.
+        assert_eq!(error.agent, None, "{kind}");
+        assert_eq!(error.subject.unwrap().workflow, root.minted.delegation.workflow, "{kind}");
+    }
+}
+
+#[tokio::test]
+async fn who_holds_a_dead_token_uses_up_no_proof() {
+    let ground = Ground::new();
+    let world = World::on(&ground).await;
+    let secret = world.add(worker()).await;
+    let root = world.root(&secret, &[]).await;
+    let agent = DenyKey::Agent(AgentId::new("worker").unwrap());
+    let child = Signer::new("child");
+    let actor = child.actor_token(&child.actor_claims(&root.token, world.now()));
+    let spawn = [("actor_token", actor.as_str()), ("actor_token_type", crate::holder::JWT)];
+    for form in [&spawn[..], &[]] {
+        world.order(agent.clone(), State::Suspended, OrderReason::Unspecified, None).await;
+        let headers = world.proof(&root.key, Some(&root.token));
+        let error = world.exchange_with(&headers, &root.token, form).await.unwrap_err();
+        assert_eq!(error.reason, Reason::AgentSuspended);
+        assert!(error.nonce.is_some());
+        // Somebody who found it learns as much, and nothing of the agent.
+        let error = world.exchange_with(&http::HeaderMap::new(), &root.token, form).await.unwrap_err();
+        assert_eq!((error.reason, error.agent.as_ref()), (Reason::AgentSuspended, None));
+        world.judges.containment.resume(&agent, "test").await.unwrap();
+        assert!(world.exchange_with(&headers, &root.token, form).await.is_ok());
     }
 }
 

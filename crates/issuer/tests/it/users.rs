@@ -88,7 +88,8 @@ async fn the_human_is_the_subject_and_the_agent_the_actor() {
     assert_eq!((&claims["sub"], &claims["client_id"]), (&json!("alice"), &json!("worker")));
     assert_eq!(claims["sub_id"], json!({"format": "iss_sub", "iss": town.idp.id(), "sub": "alice"}));
     assert_eq!(claims["act"], json!({"iss": ISSUER, "sub": "worker"}));
-    let facts = json!({"groups": ["idp:dev"], "sid": "session-of-alice", "client": "app"});
+    let issued = town.world.now();
+    let facts = json!({"groups": ["idp:dev"], "sid": "session-of-alice", "client": "app", "iat": issued});
     assert_eq!(claims["vst"]["user"], facts);
     let node = &holder.minted.delegation;
     assert_eq!(node.chain, [AgentId::new("worker").unwrap()]);
@@ -260,6 +261,27 @@ async fn a_token_from_before_a_cutoff_makes_no_new_root_after_it() {
     let after = town.id_token(&json!({}));
     let response = town.bearer(&after).await.unwrap();
     assert_eq!(payload(&access_token(&response))["sub"], "alice");
+}
+
+/// The attack: a stolen token of a user is exchanged at once, and only later is it known when it was stolen.
+#[tokio::test]
+async fn a_root_that_was_made_after_a_cutoff_from_a_token_of_before_it_is_dead() {
+    let town = Town::new().await;
+    let stolen = town.id_token(&json!({}));
+    town.world.clock.advance(std::time::Duration::from_secs(10));
+    let cutoff = Some(Timestamp::from_seconds(town.world.now() - 5));
+    let thief = town.bound(&stolen).await;
+    let heir = town.world.spawn(&thief, &[]).await;
+    let own = town.bound(&town.id_token(&json!({}))).await;
+    assert_eq!(town.world.call(&thief), Ok(()));
+    let user = DenyKey::User(town.alice());
+    town.world.order(user, State::Revoked, OrderReason::Compromise, cutoff).await;
+    for dead in [&thief, &heir] {
+        assert_eq!(town.world.call(dead), Err(Denial::UserRevoked));
+        assert_eq!(town.world.exchange(dead, &[]).await.unwrap_err().reason, Reason::UserRevoked);
+        assert_eq!(town.world.not_spawned(dead, &[]).await, Reason::UserRevoked);
+    }
+    assert_eq!(town.world.call(&own), Ok(()), "what she did after it is hers");
 }
 
 #[tokio::test]

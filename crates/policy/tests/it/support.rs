@@ -105,7 +105,7 @@ pub(crate) fn user(subject: &str) -> UserId {
 /// The user as a token carries them.
 pub(crate) fn in_groups(id: UserId, groups: &[&str]) -> Represented {
     let groups = groups.iter().map(|group| (*group).to_owned()).collect();
-    Represented { id, groups, session: None, client: None }
+    Represented { id, groups, session: None, client: None, since: None }
 }
 
 /// The id of an agent that is known by its key alone.

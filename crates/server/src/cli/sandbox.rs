@@ -15,7 +15,7 @@ use super::{
     output::Out,
     quickstart::{QUICKSTART_FILE, USERS_KEY},
 };
-use crate::sandbox::{Proven, Signer, UserIssuer};
+use crate::sandbox::{Proven, Signer, SignerError, UserIssuer};
 
 /// Largest token that is read, in bytes.
 const TOKEN_MAX_BYTES: u64 = 16 << 10;
@@ -103,7 +103,7 @@ impl UserToken {
         let users = contract.get("users").and_then(Value::as_array).cloned().unwrap_or_default();
         let issuer = users.first().and_then(|user| user.get("issuer")).and_then(Value::as_str);
         let issuer = issuer.ok_or_else(|| Failure::usage("this quickstart has no issuer of users"))?;
-        let key = Signer::load(&self.dir.join(USERS_KEY)).map_err(Failure::broken)?;
+        let key = load(&self.dir.join(USERS_KEY))?;
         let token = UserIssuer::new(issuer, key)
             .id_token(&self.user, &self.agent, SystemClock::default().now(), &OsEntropy)
             .map_err(Failure::broken)?
@@ -117,7 +117,7 @@ impl UserToken {
 
 impl Key {
     fn execute(self, out: &Out) -> Outcome {
-        let key = Signer::load_or_create(&self.file).map_err(Failure::broken)?;
+        let key = Signer::load_or_create(&self.file).map_err(|error| unusable(&self.file, &error))?;
         let shown = json!({ "id": key.agent(), "thumbprint": key.thumbprint(), "jwk": key.jwk() });
         out.result(&shown, || key.agent().to_string());
         Ok(())
@@ -126,7 +126,7 @@ impl Key {
 
 impl Proof {
     fn execute(self, out: &Out) -> Outcome {
-        let key = Signer::load(&self.key).map_err(Failure::broken)?;
+        let key = load(&self.key)?;
         let token = self.token.as_deref().map(token).transpose()?;
         let request = Proven {
             method: &self.method,
@@ -142,7 +142,7 @@ impl Proof {
 
 impl ActorToken {
     fn execute(self, out: &Out) -> Outcome {
-        let key = Signer::load(&self.key).map_err(Failure::broken)?;
+        let key = load(&self.key)?;
         let (id, subject) = (key.agent(), token(&self.subject_token)?);
         let now = SystemClock::default().now();
         let actor = key.actor_token(id.as_str(), &self.issuer, &subject, now, &OsEntropy);
@@ -150,6 +150,15 @@ impl ActorToken {
         out.result(&json!({ "agent": id, "actor_token": actor }), || actor.clone());
         Ok(())
     }
+}
+
+fn load(file: &Path) -> Result<Signer, Failure> {
+    Signer::load(file).map_err(|error| unusable(file, &error))
+}
+
+/// Which file was named is the person's to put right.
+fn unusable(file: &Path, error: &SignerError) -> Failure {
+    Failure::Usage(format!("no key can be had from `{}`: {error}", file.display()))
 }
 
 fn token(file: &Path) -> Result<String, Failure> {

@@ -20,8 +20,9 @@ pub struct UserIssuerConfig {
     /// Its keys may come over plain HTTP from another machine. Whoever stands in between can then make users.
     #[serde(default)]
     pub dangerous_plain_http: bool,
-    /// Which tokens of users each agent may present: those with one of these values in `aud` or `azp`, that is, issued to
-    /// or for that agent. A token of any other client is refused, whoever presents it.
+    /// Which tokens of users each agent may present: those with one of these values in `aud` or `azp` (of an access token
+    /// also `client_id`, `cid` or `appid`), that is, issued to or for that agent. A token of any other client is refused,
+    /// whoever presents it.
     #[serde(default)]
     pub agents: BTreeMap<String, BTreeSet<String>>,
     /// The groups of its users; by default they have none.

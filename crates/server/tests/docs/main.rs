@@ -4,8 +4,10 @@
 //! What a block promises, its info string says:
 //!
 //! - `yaml config`: a configuration file that is accepted;
+//! - `yaml apps`: applications to add to the quickstart's configuration. There they are when the page is run;
 //! - `cedar`: policies that load against the applications of the quickstart;
-//! - `json`: JSON. `json attempt` and `json token` are a whole attempt and the claims of a token;
+//! - `json`: JSON. `json attempt` is a whole attempt, `json token`, `json token spawned` and `json token call` are the
+//!   claims of a token;
 //! - `sh`, `console`: every `vestibule …` in it names commands and options that exist;
 //! - `sh run`: runs, in order of the page, and succeeds;
 //! - `console run`: each `$ …` runs. Where output is shown, it comes: `…` stands for anything, on a line of its own for
@@ -68,6 +70,11 @@ fn every_configuration_is_accepted() {
     assert!(seen > 5, "{seen} configurations were found");
 }
 
+/// What all pages add to the quickstart's configuration.
+fn apps() -> String {
+    pages().iter().map(page::Page::apps).collect()
+}
+
 #[test]
 fn every_json_block_is_json() {
     for page in pages() {
@@ -93,7 +100,7 @@ fn every_command_and_option_exists() {
 
 #[test]
 fn every_policy_loads() {
-    let gateway = Quickstart::start();
+    let gateway = Quickstart::with_apps(&apps());
     let mut seen = 0;
     for page in pages() {
         let folder = gateway.path(&format!("policies-{seen}"));
@@ -141,6 +148,7 @@ macro_rules! pages_that_run {
 pages_that_run! {
     the_tour_goes_as_it_is_told: "README.md";
     connecting_an_agent_goes_as_it_is_told: "docs/guides/connect-an-agent.md";
+    delegating_to_an_agent_goes_as_it_is_told: "docs/guides/delegate-to-an-agent.md";
     putting_an_application_behind_goes_as_it_is_told: "docs/guides/put-an-app-behind.md";
     writing_a_policy_goes_as_it_is_told: "docs/guides/write-a-policy.md";
     responding_to_an_incident_goes_as_it_is_told: "docs/guides/respond-to-an-incident.md";

@@ -101,6 +101,12 @@ impl Page {
         format!("{}:{}", self.name, block.line)
     }
 
+    /// What it adds to the end of the quickstart's configuration.
+    pub(crate) fn apps(&self) -> String {
+        let added = self.blocks.iter().filter(|block| block.info == "yaml apps");
+        added.map(|block| &*block.text).collect()
+    }
+
     /// The rows of its tables, by the heading they are under. Cells are trimmed.
     pub(crate) fn rows(&self) -> Vec<(String, Vec<String>)> {
         let mut heading = String::new();

@@ -1,6 +1,7 @@
 //! A quickstart in a folder of its own, as a user starts one.
 
 use std::{
+    fs,
     io::{BufRead, BufReader},
     path::PathBuf,
     process::{Child, Command, Stdio},
@@ -8,6 +9,9 @@ use std::{
 
 use serde_json::Value;
 use tempfile::TempDir;
+
+/// The configuration that a quickstart begins with.
+const CONFIG: &str = include_str!("../../assets/quickstart.yaml");
 
 /// A quickstart that runs until it is dropped.
 pub(crate) struct Quickstart {
@@ -20,7 +24,17 @@ pub(crate) struct Quickstart {
 impl Quickstart {
     /// Starts one and waits until it serves.
     pub(crate) fn start() -> Self {
+        Self::with_apps("")
+    }
+
+    /// The same, with these lines at the end of its configuration, where its applications are.
+    pub(crate) fn with_apps(apps: &str) -> Self {
         let folder = TempDir::new().unwrap();
+        if !apps.is_empty() {
+            let gateway = folder.path().join("vestibule-data");
+            fs::create_dir(&gateway).unwrap();
+            fs::write(gateway.join("vestibule.yaml"), format!("{CONFIG}{apps}")).unwrap();
+        }
         let mut process = command(&folder)
             .args([
                 "quickstart",

@@ -4,9 +4,10 @@ use std::{collections::BTreeSet, path::Path, sync::Arc};
 
 use serde_json::{Value, json};
 use vestibule_evidence::Attempt;
+use vestibule_issuer::Reason;
 use vestibule_model::SystemClock;
 use vestibule_server::config::{GatewayConfig, Settings};
-use vestibule_testkit::{Credential, TestAgent};
+use vestibule_testkit::{AgentKey, Answer, Credential, Holder, Http, TestAgent, TestUpstream};
 
 use crate::{page::Page, quickstart::Quickstart};
 
@@ -88,27 +89,105 @@ fn every_field_of_the_record_is_described() {
     assert_eq!(fields.difference(&described).collect::<Vec<_>>(), Vec::<&String>::new(), "not described");
 }
 
+#[test]
+fn every_reason_for_no_token_is_described_with_its_answer() {
+    let page = Page::named("docs/reference/token-errors.md");
+    let rows: Vec<Vec<String>> = page.rows().into_iter().map(|(_, cells)| cells).collect();
+    for reason in Reason::ALL {
+        let row = rows.iter().filter(|cells| cells[0] == format!("`{}`", reason.code())).collect::<Vec<_>>();
+        let (error, sentence) = (reason.error(), reason.description());
+        let answer = format!("{} `{}`: {sentence}", error.status(), error.as_str());
+        assert_eq!(row.iter().map(|cells| &*cells[2]).collect::<Vec<_>>(), [answer], "{}", reason.code());
+        assert!(!row[0][1].is_empty(), "{}", reason.code());
+    }
+    let codes: BTreeSet<String> = Reason::ALL.iter().map(|reason| format!("`{}`", reason.code())).collect();
+    let others =
+        rows.iter().map(|cells| &cells[0]).filter(|cell| cell.starts_with('`') && !codes.contains(*cell));
+    assert_eq!(others.collect::<Vec<_>>(), Vec::<&String>::new(), "no such code");
+}
+
+/// The pages that show tokens, and the reference in which every claim of theirs is described.
+const TOKEN: &str = "docs/reference/token.md";
+const DELEGATING: &str = "docs/guides/delegate-to-an-agent.md";
+
 #[tokio::test]
 async fn the_claims_of_a_token_are_those_of_the_reference() {
-    let page = Page::named("docs/reference/token.md");
-    let shown = shown(&page, "json token");
     let gateway = Quickstart::start();
-    let secret = Credential::Basic(gateway.text("/agents/0/client_secret").to_owned());
-    let clock = Arc::new(SystemClock::default());
-    let agent =
-        TestAgent::connect(gateway.text("/issuer"), gateway.text("/agents/0/id"), secret, clock).await;
-    let token = agent.token(gateway.text("/apps/0/url")).await;
-    let claims = claims(&token);
+    let token = agent(&gateway, 0).await.token(gateway.text("/apps/0/url")).await;
+    compare(&shown(&Page::named(TOKEN), "json token"), &claims(&token));
+}
+
+#[tokio::test]
+async fn the_token_of_a_chain_of_four_is_as_it_is_shown() {
+    let gateway = Quickstart::start();
+    let alice = gateway.vestibule(&["sandbox", "user-token", "alice"]);
+    let app = gateway.text("/apps/1/url");
+    let mut holder =
+        Holder::for_user(&agent(&gateway, 0).await, key(), alice.trim(), &[("resource", app)]).await;
+    for depth in 2..=4 {
+        let details = r#"[{"type":"vestibule_operations","operations":{"list_repos":{}}}]"#;
+        let asked = [("scope", "repo"), ("authorization_details", details)];
+        holder = holder.spawn(key(), if depth == 4 { &asked } else { &asked[..1] }).await;
+    }
+    let (shown, claims) = (shown(&Page::named(DELEGATING), "json token spawned"), claims(holder.token()));
+    compare(&shown, &claims);
+    let depth = |claims: &Value| {
+        std::iter::successors(claims.get("act"), |act| act.get("act")).collect::<Vec<_>>().len()
+    };
+    assert_eq!((depth(&shown), depth(&claims)), (4, 4));
+    assert_eq!(shown["vst"]["depth"], claims["vst"]["depth"]);
+}
+
+#[tokio::test]
+async fn the_token_of_a_call_is_as_it_is_shown() {
+    let helper = TestUpstream::http(Answer::json(&json!({}))).await;
+    let apps = Page::named(DELEGATING).apps().replace("http://127.0.0.1:8790", &helper.url());
+    let gateway = Quickstart::with_apps(&apps);
+    let permit = r#"@id("all") permit (principal, action == Action::"helper__summary", resource);"#;
+    std::fs::write(gateway.path("vestibule-data/policies/helper.cedar"), permit).unwrap();
+    gateway.vestibule(&["agent", "add", "helper"]);
+    let agent = agent(&gateway, 0).await;
+    let alice = gateway.vestibule(&["sandbox", "user-token", "alice"]);
+    let resource = format!("{}/apps/helper", gateway.text("/gateway_url"));
+    let holder = Holder::for_user(&agent, key(), alice.trim(), &[("resource", &resource)]).await;
+    let url = format!("{resource}/summary");
+    // The policy is read within a second.
+    while holder.send("GET", &url, || Http::get(&url)).await.status != 200 {
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    let seen = helper.requests();
+    let token = seen.last().unwrap().header("authorization").strip_prefix("Bearer ").unwrap();
+    compare(&shown(&Page::named(TOKEN), "json token call"), &claims(token));
+}
+
+async fn agent(gateway: &Quickstart, index: usize) -> TestAgent {
+    let text = |name: &str| gateway.text(&format!("/agents/{index}/{name}"));
+    let secret = Credential::Basic(text("client_secret").to_owned());
+    TestAgent::connect(gateway.text("/issuer"), text("id"), secret, Arc::new(SystemClock::default())).await
+}
+
+fn key() -> AgentKey {
+    AgentKey::generate("key")
+}
+
+/// Whether the token that a page shows has the claims of a real one, and the reference describes them.
+fn compare(shown: &Value, claims: &Value) {
     let names = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<BTreeSet<_>>();
-    assert_eq!(names(&shown), names(&claims));
+    assert_eq!(names(shown), names(claims));
     assert_eq!(names(&shown["vst"]), names(&claims["vst"]));
-    let described = described(&page);
+    let described = described(&Page::named(TOKEN));
     let own = ["department", "role", "tenant"];
-    for name in names(&shown).iter().filter(|name| !own.contains(&&***name) && *name != "vst") {
+    for name in names(shown).iter().filter(|name| !own.contains(&&***name) && *name != "vst") {
         assert!(described.contains(name), "`{name}` is not described");
     }
     for name in names(&shown["vst"]) {
         assert!(described.contains(&format!("vst.{name}")), "`vst.{name}` is not described");
+    }
+    if let Some(user) = shown["vst"].get("user") {
+        assert_eq!(names(user), names(&claims["vst"]["user"]));
+        for name in names(user) {
+            assert!(described.contains(&format!("vst.user.{name}")), "`vst.user.{name}` is not described");
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    net::TcpListener,
     process::{Command, Stdio},
     sync::mpsc,
     thread,
@@ -10,6 +11,10 @@ use std::{
 
 use crate::{page::Page, quickstart::Quickstart};
 
+/// What a page may need beside the shell.
+const TOOLS: [&str; 2] = ["curl", "python3"];
+/// Where a page has a server of its own. When the page is run, that is a port that is free.
+const OWN_PORT: &str = "8790";
 /// Longest time for a page.
 const PAGE_MAX: Duration = Duration::from_secs(120);
 
@@ -23,21 +28,22 @@ struct Step {
 
 /// Runs a page.
 pub(crate) fn run(name: &str) {
-    if !["bash", "curl"]
-        .iter()
-        .all(|tool| Command::new(tool).arg("--version").stdout(Stdio::null()).status().is_ok())
-    {
+    let page = Page::named(name);
+    let steps = steps(&page);
+    assert!(!steps.is_empty(), "{name} has nothing to run");
+    let is_used = |tool: &&&str| steps.iter().any(|step| step.typed.contains(&format!("{tool} ")));
+    let is_there = |tool: &&str| Command::new(tool).arg("--version").stdout(Stdio::null()).status().is_ok();
+    if let Some(tool) = TOOLS.iter().filter(is_used).chain(&["bash"]).find(|tool| !is_there(tool)) {
         // A fresh clone passes without tools of its own; where a reader of the page would need them, so does this.
         #[expect(clippy::print_stderr, reason = "what is not tried is said")]
-        return eprintln!("SKIPPED: {name} is run where bash and curl are");
+        return eprintln!("SKIPPED: {name} is run where {tool} is");
     }
-    let steps = steps(&Page::named(name));
-    assert!(!steps.is_empty(), "{name} has nothing to run");
-    let gateway = Quickstart::start();
+    let port = free_port();
+    let gateway = Quickstart::with_apps(&page.apps().replace(OWN_PORT, &port));
     let results = gateway.path("results");
     fs::create_dir(&results).unwrap();
     let script = gateway.path("page.sh");
-    fs::write(&script, shell(&steps)).unwrap();
+    fs::write(&script, shell(&steps).replace(OWN_PORT, &port)).unwrap();
     let mut bash = Command::new("bash")
         .arg(&script)
         .current_dir(gateway.folder())
@@ -70,6 +76,11 @@ pub(crate) fn run(name: &str) {
         let Step { place, typed, shown } = step;
         assert!(is_fine, "{place}: `{typed}`\nexit code: {code}\nshown: {shown:#?}\nfound:\n{output}");
     }
+}
+
+fn free_port() -> String {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    listener.local_addr().unwrap().port().to_string()
 }
 
 /// In one shell, so that what a step sets the next one knows. What runs in the background ends with it.

@@ -4,6 +4,7 @@ mod drill;
 mod family;
 mod invoked;
 mod orders;
+mod races;
 mod subtrees;
 mod wood;
 

@@ -7,6 +7,7 @@ mod again;
 mod authority;
 mod bounds;
 mod confusion;
+mod exchange;
 mod human_tokens;
 mod humans;
 mod introspection;

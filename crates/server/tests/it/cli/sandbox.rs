@@ -106,7 +106,8 @@ async fn a_person_with_a_shell_acts_for_a_user_spawns_an_agent_and_calls_as_both
     asking.ask(&endpoint, Some("parent.token"), || Http::post(&endpoint).form(&form)).await;
     assert_eq!(child.repos(&served).await.status, 200);
     let seen = folder.json(&["audit", "search", "--app", "sandbox-http"]).await;
-    let calls: Vec<&Value> = seen.iter().filter(|one| one["outcome"] == "completed").collect();
+    let calls: Vec<&Value> =
+        seen.iter().filter(|one| one["kind"] == "call" && one["outcome"] == "completed").collect();
     assert_eq!(calls.len(), 2, "{calls:?}");
     for (call, agent) in calls.iter().zip(["demo-agent", &child_id]) {
         assert_eq!((&call["agent"], &call["user"]["subject"]), (&json!(agent), &json!("alice")));
@@ -131,7 +132,7 @@ async fn what_is_not_there_is_told_and_no_token_is_an_argument() {
     let key = folder.join("k").to_str().unwrap().to_owned();
     run(&["user-token", "mallory", "--dir", folder.path()]).await.refuses(2, "alice and bob");
     run(&["user-token", "alice", "--dir", "/nowhere"]).await.refuses(2, "is it a quickstart's folder?");
-    run(&["proof", "GET", "http://x", "--key", "/nowhere"]).await.refuses(3, "nowhere");
+    run(&["proof", "GET", "http://x", "--key", "/nowhere"]).await.refuses(2, "`/nowhere`");
     run(&["key", &key]).await.tells(&["urn:ietf:params:oauth:jwk-thumbprint:sha-256:"]);
     run(&["proof", "GET", "http://x", "--key", &key, "--token", "eyJ.eyJ.sig"])
         .await

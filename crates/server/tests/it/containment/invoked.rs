@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use serde_json::{Value, json};
 use vestibule_model::SystemClock;
-use vestibule_testkit::{AgentKey, Holder, Http, Reply, Seen, TestAgent};
+use vestibule_testkit::{AgentKey, Holder, Reply, Seen, TestAgent};
 
 use super::family::{Family, Flight, House, Member, STREAM};
 
@@ -128,13 +128,15 @@ async fn revoking_the_called_agent_ends_its_calls_and_not_the_one_that_it_was_ca
 }
 
 #[tokio::test]
-async fn a_caller_of_the_modern_era_that_leaves_ends_what_the_called_agent_does_for_it() {
-    let mut call = Call::at(MODERN).await;
-    let outer = call.outer.attempt();
-    call.outer = call.family.get("d").start(&call.house, MODERN, STREAM);
-    call.house.upstream(MODERN).wait_for_aborted(1).await;
-    call.assert_over("call-ended", "call-ended").await;
-    assert_eq!(call.house.record(&outer).await["outcome"], "unknown");
+async fn a_caller_that_leaves_ends_what_the_called_agent_does_for_it() {
+    for app in [LEGACY, MODERN] {
+        let call = Call::at(app).await;
+        call.outer.watched.leave();
+        call.house.upstream(app).wait_for_aborted(1).await;
+        call.assert_over("call-ended", "call-ended").await;
+        let record = call.house.record(&call.outer.attempt()).await;
+        assert_eq!((&record["outcome"], &record["cancelled"]), (&json!("unknown"), &Value::Null), "{app}");
+    }
 }
 
 #[tokio::test]

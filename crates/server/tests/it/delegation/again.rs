@@ -120,7 +120,8 @@ async fn an_agent_that_is_taken_out_of_use_has_nothing_minted_for_it_nor_for_tho
     for (what, agent) in [("itself", &root), ("its child", &child)] {
         let reply = agent.exchange_form(&[]).await;
         let record = scene.refused(what, &reply, "invalid_request", "agent-revoked").await;
-        assert_eq!(record["agent"], agent.claims()["client_id"], "{what}");
+        let last = record["chain"].as_array().unwrap().last().unwrap();
+        assert_eq!(last["node"], json!(agent.node()), "{what}: it stands in the tree that it belongs to");
         let reply = agent.try_spawn(key(), &[]).await.unwrap_err();
         scene.refused(what, &reply, "invalid_request", "agent-revoked").await;
     }

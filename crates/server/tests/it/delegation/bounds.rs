@@ -6,7 +6,7 @@ use vestibule_testkit::Holder;
 use super::{PERMIT_ALL, Scene, key};
 
 #[tokio::test]
-async fn a_chain_ends_where_the_configuration_ends_it() {
+async fn invariant_12_a_chain_ends_where_the_configuration_ends_it() {
     for max_depth in [1, 2] {
         let scene = Scene::with(&format!("{{ max_depth: {max_depth} }}"), PERMIT_ALL).await;
         let mut last = scene.root().await;
@@ -22,7 +22,7 @@ async fn a_chain_ends_where_the_configuration_ends_it() {
 }
 
 #[tokio::test]
-async fn an_agent_has_so_many_living_children_and_no_more() {
+async fn invariant_12_an_agent_has_so_many_living_children_and_no_more() {
     let scene = Scene::with("{ max_children: 2 }", PERMIT_ALL).await;
     let root = scene.root().await;
     let brief = root.spawn(key(), &[("expires_in", "60")]).await;
@@ -54,7 +54,7 @@ async fn of_many_that_are_spawned_at_once_so_many_live_as_may() {
 }
 
 #[tokio::test]
-async fn a_child_never_outlives_its_parent_however_it_asks() {
+async fn invariant_7_a_child_never_outlives_its_parent_however_it_asks() {
     let scene = Scene::with("{ ttl_seconds: 60, delegation_ttl_seconds: 300 }", PERMIT_ALL).await;
     let end = |agent: &Holder| agent.claims()["vst"]["node_exp"].as_i64().unwrap();
     let mut root = scene.root().await;

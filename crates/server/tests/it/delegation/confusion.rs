@@ -1,127 +1,23 @@
 //! Every kind of token at every place that takes one: it works where it belongs, and nowhere else. The attack is to have
 //! one taken for another, and so to have what it says believed in a place for which nobody checked it.
 
+mod table;
+
 use serde_json::{Value, json};
 use vestibule_model::{Jti, OsEntropy};
 use vestibule_testkit::{AgentKey, Call, Holder, Http, Reply, TestAgent, token_hash};
 
 use super::{ACCESS_TOKEN, EXCHANGE, ID_TOKEN, JWT, PERMIT_ALL, Scene, key};
 
+use table::{
+    Kind,
+    Place::{
+        self, Bearer, ClientAssertion, Dpop, Introspection, Revocation, SubjectAccess, SubjectId, SubjectJwt,
+    },
+    TABLE,
+};
+
 const ASSERTION: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
-
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum Kind {
-    Hop,
-    Call,
-    Id,
-    Actor,
-    Proof,
-    Assertion,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum Place {
-    Bearer,
-    Dpop,
-    SubjectAccess,
-    SubjectId,
-    SubjectJwt,
-    Actor,
-    ClientAssertion,
-    Introspection,
-    Revocation,
-}
-
-use Kind::{Actor, Id, Proof};
-use Place::{Bearer, ClientAssertion, Dpop, Introspection, Revocation, SubjectAccess, SubjectId, SubjectJwt};
-
-/// Where each kind does what it is for. At every other place it is refused with the code in the record.
-const TABLE: &[(Kind, &[(Place, &str)])] = &[
-    (
-        Kind::Hop,
-        &[
-            (Bearer, "proof-missing"),
-            (Dpop, ""),
-            (SubjectAccess, ""),
-            (SubjectId, "user-token-wrong-type"),
-            (SubjectJwt, "token-wrong-type"),
-            (Place::Actor, "actor-token-invalid"),
-            (ClientAssertion, "assertion-invalid"),
-            (Introspection, ""),
-            (Revocation, ""),
-        ],
-    ),
-    (
-        Kind::Call,
-        &[
-            (Bearer, "token-wrong-type"),
-            (Dpop, "token-wrong-type"),
-            (SubjectAccess, "token-wrong-type"),
-            (SubjectId, "user-token-wrong-type"),
-            (SubjectJwt, ""),
-            (Place::Actor, "actor-token-invalid"),
-            (ClientAssertion, "assertion-invalid"),
-            (Introspection, ""),
-            (Revocation, "client-not-of-token"),
-        ],
-    ),
-    (
-        Id,
-        &[
-            (Bearer, "token-wrong-type"),
-            (Dpop, "token-wrong-type"),
-            (SubjectAccess, "user-token-wrong-type"),
-            (SubjectId, ""),
-            (SubjectJwt, "token-wrong-type"),
-            (Place::Actor, "actor-unknown"),
-            (ClientAssertion, "client-unknown"),
-            (Introspection, "token-wrong-type"),
-            (Revocation, "token-wrong-type"),
-        ],
-    ),
-    (
-        Actor,
-        &[
-            (Bearer, "token-wrong-type"),
-            (Dpop, "token-wrong-type"),
-            (SubjectAccess, "user-token-wrong-type"),
-            (SubjectId, "user-token-wrong-type"),
-            (SubjectJwt, "token-wrong-type"),
-            (Place::Actor, ""),
-            (ClientAssertion, "assertion-invalid"),
-            (Introspection, "token-wrong-type"),
-            (Revocation, "token-wrong-type"),
-        ],
-    ),
-    (
-        Proof,
-        &[
-            (Bearer, "token-wrong-type"),
-            (Dpop, "token-wrong-type"),
-            (SubjectAccess, "user-token-wrong-type"),
-            (SubjectId, "user-token-wrong-type"),
-            (SubjectJwt, "token-wrong-type"),
-            (Place::Actor, "actor-token-invalid"),
-            (ClientAssertion, "assertion-invalid"),
-            (Introspection, "token-wrong-type"),
-            (Revocation, "token-wrong-type"),
-        ],
-    ),
-    (
-        Kind::Assertion,
-        &[
-            (Bearer, "token-wrong-type"),
-            (Dpop, "token-wrong-type"),
-            (SubjectAccess, "user-token-issuer-unknown"),
-            (SubjectId, "user-token-issuer-unknown"),
-            (SubjectJwt, "token-wrong-type"),
-            (Place::Actor, ""),
-            (ClientAssertion, ""),
-            (Introspection, "token-wrong-type"),
-            (Revocation, "token-wrong-type"),
-        ],
-    ),
-];
 
 /// Everybody who is needed. `helper` is the one that is called, and that presents whatever it has.
 struct Bazaar {
@@ -237,7 +133,7 @@ fn has_worked(place: Place, reply: &Reply, record: &Value) -> bool {
 }
 
 #[tokio::test]
-async fn every_kind_of_token_works_where_it_belongs_and_nowhere_else() {
+async fn invariant_2_every_kind_of_token_works_where_it_belongs_and_nowhere_else() {
     let bazaar = Bazaar::new().await;
     let mut wrong = Vec::new();
     for (kind, places) in TABLE {

@@ -14,10 +14,9 @@ async fn the_token_for_a_human_names_them_and_the_agent_that_acts() {
     // RFC 9493 §3.2.4: whose `alice` this is.
     assert_eq!(claims["sub_id"], json!({ "format": "iss_sub", "iss": scene.users.id(), "sub": "alice" }));
     assert_eq!(claims["act"], json!({ "iss": issuer, "sub": "planner" }));
-    assert_eq!(
-        claims["vst"]["user"],
-        json!({ "groups": ["idp:developers"], "sid": "session-of-alice", "client": "planner-client" })
-    );
+    let (user, now) = (&claims["vst"]["user"], scene.gateway.clock.now().seconds());
+    assert_eq!((&user["groups"], &user["iat"]), (&json!(["idp:developers"]), &json!(now)));
+    assert_eq!((&user["sid"], &user["client"]), (&json!("session-of-alice"), &json!("planner-client")));
     assert_eq!(claims["cnf"], json!({ "jkt": root.key().thumbprint() }));
     assert_eq!(
         (&root.answer["token_type"], &root.answer["issued_token_type"]),
@@ -167,6 +166,36 @@ async fn the_same_login_leads_to_the_same_tree_and_another_login_to_another() {
         .collect();
     assert_eq!(digests.len(), 2);
     assert!(!grants.to_string().contains(&first), "the token of the human is kept");
+}
+
+#[tokio::test]
+async fn what_rests_on_a_login_is_as_old_as_the_login() {
+    let scene = Scene::new().await;
+    let api = scene.api();
+    let old = scene.id_token("alice", &["developers"]);
+    scene.advance(60).await;
+    let cutoff = scene.gateway.clock.now().millis() - 30_000;
+    let for_user = async |id_token: &str| {
+        Holder::for_user(&scene.planner, key(), id_token, &[("resource", &*api)]).await
+    };
+    let (stale, fresh) = (for_user(&old).await, for_user(&scene.id_token("alice", &["developers"])).await);
+    scene.served(&scene.list(&stale).await).await;
+    let alice = format!("{}#alice", scene.users.id());
+    let order = json!({ "kind": "user", "id": alice, "reason": "compromise", "cutoff": cutoff });
+    scene.gateway.post("/admin/v1/revocations", &order).await;
+    let reply = scene.list(&stale).await;
+    scene.denied("a login before the cutoff", &reply, 401, "user-revoked").await;
+    let reply = stale.exchange_form(&[]).await;
+    scene.refused("minted again", &reply, "invalid_request", "user-revoked").await;
+    let form = [
+        ("grant_type", EXCHANGE),
+        ("subject_token", &*old),
+        ("subject_token_type", super::ID_TOKEN),
+        ("resource", &*api),
+    ];
+    let reply = Holder::ask(&scene.planner, key(), &form).await.unwrap_err();
+    scene.refused("that login again", &reply, "invalid_request", "user-revoked").await;
+    scene.served(&scene.list(&fresh).await).await;
 }
 
 #[tokio::test]

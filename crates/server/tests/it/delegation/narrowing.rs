@@ -11,7 +11,7 @@ use super::{
 const ERROR: &str = "invalid_authorization_details";
 
 #[tokio::test]
-async fn a_grandchild_gets_what_is_proven_to_lie_within_what_its_parent_has() {
+async fn invariant_7_a_grandchild_gets_what_is_proven_to_lie_within_what_its_parent_has() {
     let scene = Scene::new().await;
     let root = scene.root().await;
     let create = |constraints: Value| json!({ "create": constraints });
