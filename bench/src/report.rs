@@ -267,6 +267,7 @@ mod tests {
             incident: Incident {
                 in_flight: 10,
                 cut: 2,
+                cpu_us: 1.0,
                 queued: 1,
                 incidents: 1,
                 acknowledged: times,

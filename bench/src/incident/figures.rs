@@ -24,6 +24,8 @@ pub(crate) struct Incident {
     pub(crate) acknowledged: Times,
     /// Of as many orders, given in between, under whose name nothing was in flight.
     pub(crate) acknowledged_idle: Times,
+    /// CPU time of the gateway until the acknowledgement, for each request that was cut, in microseconds.
+    pub(crate) cpu_us: f64,
     /// Of all requests that were cut: those that were waiting for their turn. The application had the others.
     pub(crate) queued: usize,
     /// Those that were answered that their agent is revoked.
@@ -45,7 +47,7 @@ impl Times {
 
 impl fmt::Display for Incident {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { in_flight, cut, incidents, queued, told, closed, .. } = self;
+        let Self { in_flight, cut, incidents, cpu_us, queued, told, closed, .. } = self;
         writeln!(f, "{incidents} incidents: {cut} of {in_flight} requests in flight are cut")?;
         writeln!(
             f,
@@ -58,6 +60,7 @@ impl fmt::Display for Incident {
             let Times { min_ms, median_ms, p99_ms, max_ms } = times;
             writeln!(f, "    {name:<36}{min_ms:>10.2}{median_ms:>10.2}{p99_ms:>10.2}{max_ms:>10.2}")?;
         }
+        writeln!(f, "  CPU per request that is cut, us: {cpu_us:.1}")?;
         let all = told + closed;
         writeln!(f, "  of all {all}, {queued} were waiting and {} at the application", all - queued)?;
         writeln!(

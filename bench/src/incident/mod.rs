@@ -94,6 +94,8 @@ impl Size {
 /// What one incident came to.
 struct Cut {
     took: Duration,
+    /// CPU time of the gateway meanwhile.
+    cpu: Duration,
     /// How many of the requests were waiting for their turn. A turn that comes free while the others are being cut is
     /// taken: it may be fewer than there were.
     queued: usize,
@@ -138,12 +140,14 @@ impl Scene<'_> {
         }
         let cut = size.subtree * size.each();
         let told = cuts.iter().map(|cut| cut.told).sum();
+        let cpu: Duration = cuts.iter().map(|cut| cut.cpu).sum();
         Ok(Incident {
             in_flight: size.family * size.each(),
             cut,
             incidents: size.incidents,
             acknowledged: Times::of(cuts.iter().map(|cut| cut.took).collect()),
             acknowledged_idle: Times::of(idle_orders),
+            cpu_us: cpu.as_secs_f64() * 1e6 / (cut * cuts.len()) as f64,
             queued: cuts.iter().map(|cut| cut.queued).sum(),
             told,
             closed: cut * cuts.len() - told,
@@ -155,7 +159,9 @@ impl Scene<'_> {
         let suspect = subtree.first().map(Holder::id).unwrap_or_default();
         let mut crowd = Crowd::open(&self.gateway.hold(), subtree, self.size.each())?;
         self.until_under_way(&mut crowd, &suspect, self.size.family)?;
+        let before = self.gateway.process.cpu()?;
         let (took, report) = self.revoke(&suspect)?;
+        let cpu = self.gateway.process.cpu()?.saturating_sub(before);
         let sweep = crowd.sweep();
         let queued = self.queued_of_all_cut(&report)?;
         if sweep.silent + sweep.strange > 0 {
@@ -163,7 +169,7 @@ impl Scene<'_> {
         }
         pause(LISTENED);
         match crowd.sweep().bytes {
-            0 => Ok(Cut { took, queued, told: sweep.told }),
+            0 => Ok(Cut { took, cpu, queued, told: sweep.told }),
             late => Err(Failed(format!("{late} bytes came after the acknowledgement"))),
         }
     }

@@ -9,7 +9,11 @@ use vestibule_policy::Decision;
 use super::claims;
 use crate::{Issuer, OAuthError, Reason};
 
+/// What the header and the signature of a token take at most, in bytes.
+const ENVELOPE_BYTES: usize = 256;
+
 /// What a grant comes to.
+#[derive(Clone)]
 pub(super) struct Granted {
     pub(super) delegation: Delegation,
     pub(super) scopes: BTreeSet<String>,
@@ -86,8 +90,29 @@ pub(crate) fn token_type(bound_to: Option<&Thumbprint>) -> &'static str {
 }
 
 impl Issuer {
+    /// Whether a token can be made for what would be granted. Asked before anything is written, so that no node stays
+    /// behind under which there is no token.
+    pub(super) fn is_mintable(&self, granted: &Granted) -> Result<(), OAuthError> {
+        self.prepared(granted.clone()).map(drop)
+    }
+
     /// The token for what was granted.
     pub(super) fn mint(&self, granted: Granted) -> Result<TokenResponse, OAuthError> {
+        let (minted, claims, expires_in) = self.prepared(granted)?;
+        let token = self
+            .keys
+            .sign(ACCESS_TOKEN_TYPE, &claims)
+            .map_err(|error| OAuthError::broken(Reason::Internal, &error))?;
+        Ok(TokenResponse {
+            access_token: token.into(),
+            expires_in,
+            issued_token_type: None,
+            minted,
+            nonce: None,
+        })
+    }
+
+    fn prepared(&self, granted: Granted) -> Result<(Minted, Value, i64), OAuthError> {
         let Granted { delegation, scopes, authority, bound_to, made, decision } = granted;
         // INVARIANT: whoever found a bearer token of a child could act in the name of everybody above it.
         if delegation.depth() > 1 && bound_to.is_none() {
@@ -104,20 +129,11 @@ impl Issuer {
         let minted = Minted { delegation, jti, scopes, authority, expires_at, bound_to, made, decision };
         let agent = self.described(&minted.delegation);
         let claims = claims::of(&minted, agent.as_deref(), &self.config, now);
-        let token = self
-            .keys
-            .sign(ACCESS_TOKEN_TYPE, &claims)
-            .map_err(|error| OAuthError::broken(Reason::Internal, &error))?;
-        if token.len() > TOKEN_MAX_BYTES {
-            return Err(OAuthError::new(Reason::TokenTooLong, format!("{} bytes", token.len())));
+        let length = claims.to_string().len().div_ceil(3) * 4 + ENVELOPE_BYTES;
+        if length > TOKEN_MAX_BYTES {
+            return Err(OAuthError::new(Reason::TokenTooLong, format!("about {length} bytes")));
         }
-        Ok(TokenResponse {
-            access_token: token.into(),
-            expires_in,
-            issued_token_type: None,
-            minted,
-            nonce: None,
-        })
+        Ok((minted, claims, expires_in))
     }
 
     /// The agent whose custom claims the token shows: the one that acts or, of an agent that is known by its key alone,

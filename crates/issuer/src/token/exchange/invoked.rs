@@ -93,6 +93,15 @@ impl Issuer {
         is_open()?;
         let decision = self.may_delegate(asked, &called.caller, &child, wanted)?;
         if made {
+            let granted = Granted {
+                delegation: child.clone(),
+                scopes: child.scopes.clone(),
+                authority: child.authority.clone(),
+                bound_to: child.keys().first().copied(),
+                made,
+                decision: None,
+            };
+            self.is_mintable(&granted)?;
             self.tree.grow(&child, is_open).await?;
             *slot = Some(child.clone());
         }

@@ -67,16 +67,19 @@ impl Issuer {
             made_by: asked.request.attempt,
         };
         let delegation = seed.below(&node, None, self.clock.now(), self.entropy.as_ref());
-        let is_open = || {
+        let is_open = |delegation: &Delegation| {
             self.is_alive(parent)?;
-            self.tree.check(&delegation, None).map_err(OAuthError::about_token)
+            self.tree.check(delegation, None).map_err(OAuthError::about_token)
         };
-        is_open()?;
+        is_open(&delegation)?;
         let decision = self.may_delegate(asked, parent, &delegation, wanted.as_ref())?;
         let bound_to: Option<Thumbprint> = Some(child.key);
+        let granted =
+            Granted { delegation, scopes, authority, bound_to, made: true, decision: Some(decision) };
+        self.is_mintable(&granted)?;
         self.clients.use_up(child).await?;
-        self.tree.grow(&delegation, is_open).await?;
-        Ok(Granted { delegation, scopes, authority, bound_to, made: true, decision: Some(decision) })
+        self.tree.grow(&granted.delegation, || is_open(&granted.delegation)).await?;
+        Ok(granted)
     }
 
     /// Whether the child is somebody else than those above it: with their key it would be them, and could not be cut off

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures_util::future::join_all;
 use serde_json::json;
+use tokio::sync::Notify;
 use vestibule_testkit::{AgentKey, Answer, Cut, Holder, Http, OpenReply};
 
 use self::ledger::Ledger;
@@ -138,7 +139,7 @@ async fn nobody_is_born_past_a_revocation() {
     for _ in 0..gateways() {
         let track = Track::new().await;
         for round in 0..ROUNDS {
-            let (parent, acknowledged) = (track.child().await, AtomicBool::new(false));
+            let (parent, acknowledged, first) = (track.child().await, AtomicBool::new(false), Notify::new());
             let racers = (0..RACERS).map(async |racer| {
                 let mut born = Vec::new();
                 let mut is_late = false;
@@ -147,10 +148,18 @@ async fn nobody_is_born_past_a_revocation() {
                     is_late = acknowledged.load(Ordering::SeqCst);
                     track.race(&child, &format!("{round}-{racer}-{}", born.len()), &acknowledged).await;
                     born.push(child);
+                    first.notify_one();
                 }
                 born
             });
-            let (_, born) = tokio::join!(track.revoke(&parent, round, &acknowledged), join_all(racers));
+            let revoking = async {
+                // In every other round there is a child before the order, in the others perhaps.
+                if round.is_multiple_of(2) {
+                    first.notified().await;
+                }
+                track.revoke(&parent, round, &acknowledged).await
+            };
+            let (_, born) = tokio::join!(revoking, join_all(racers));
             for (number, child) in born.iter().flatten().enumerate() {
                 assert!(!track.race(child, &format!("{round}-late-{number}"), &acknowledged).await);
                 assert!(child.try_again().await.is_err());

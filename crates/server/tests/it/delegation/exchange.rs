@@ -115,5 +115,6 @@ async fn a_token_that_would_be_longer_than_any_may_be_is_not_minted() {
         reply.text()
     );
     assert!(reply.json()["error_description"].as_str().unwrap().contains("ask for less"));
+    assert_eq!(scene.nodes().await, 1, "no node stays behind under which there is no token");
     root.spawn(key(), &[("authorization_details", &details(&json!({ "list": {} })))]).await;
 }
