@@ -172,6 +172,11 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "bearer: registered agents with bearer tokens")?;
+        writeln!(
+            f,
+            "bound: the last of chains of {BOUND_DEPTH} agents, with a DPoP proof for each request\n"
+        )?;
         for comparison in &self.comparisons {
             comparison.fmt(f)?;
         }

@@ -17,8 +17,9 @@ impl Issuer {
     #[must_use]
     pub fn metadata(&self) -> Value {
         let issuer = &self.config.issuer;
-        let names =
-            |algorithms: &[Algorithm]| json!(algorithms.iter().map(|one| one.name()).collect::<Vec<_>>());
+        let names = |algorithms: &[Algorithm]| {
+            json!(algorithms.iter().flat_map(|one| one.names()).collect::<Vec<_>>())
+        };
         let algorithms = names(Algorithm::ALL);
         json!({
             "issuer": issuer,

@@ -79,7 +79,7 @@ fn metadata(gw: &Gateway, app: &App) -> Value {
         "resource": app.resource(),
         "authorization_servers": [gw.names.public_url()],
         "bearer_methods_supported": ["header"],
-        "dpop_signing_alg_values_supported": dpop::ALGORITHMS.iter().map(|one| one.name()).collect::<Vec<_>>(),
+        "dpop_signing_alg_values_supported": dpop::ALGORITHMS.iter().flat_map(|one| one.names()).collect::<Vec<_>>(),
         "authorization_details_types_supported": [AUTHORITY_TYPE],
         "scopes_supported": scopes.split_whitespace().collect::<Vec<_>>(),
         "resource_name": app.id().as_str(),

@@ -32,10 +32,22 @@ impl Algorithm {
         }
     }
 
+    /// All its names: RFC 9864 §2.2 calls EdDSA on Ed25519 by the name of its curve, and libraries begin to.
+    #[must_use]
+    pub fn names(self) -> &'static [&'static str] {
+        match self {
+            Self::Es256 => &["ES256"],
+            Self::Es384 => &["ES384"],
+            Self::Rs256 => &["RS256"],
+            Self::Ps256 => &["PS256"],
+            Self::EdDsa => &["EdDSA", "Ed25519"],
+        }
+    }
+
     /// The algorithm of that name; names are case-sensitive (RFC 7515 §4.1.1).
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.iter().copied().find(|algorithm| algorithm.name() == name)
+        Self::ALL.iter().copied().find(|algorithm| algorithm.names().contains(&name))
     }
 
     pub(super) fn backend(self) -> jsonwebtoken::Algorithm {

@@ -54,7 +54,7 @@ impl Key {
         };
         if let Some(alg) = jwk.get("alg") {
             // RFC 8725 §3.1: a key is used with one algorithm, if it says which.
-            algorithms.retain(|algorithm| alg.as_str() == Some(algorithm.name()));
+            algorithms.retain(|algorithm| alg.as_str().is_some_and(|alg| algorithm.names().contains(&alg)));
         }
         if algorithms.is_empty() || !is_for_signatures(jwk) {
             return Err(KeyError::Unsupported);

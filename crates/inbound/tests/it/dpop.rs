@@ -142,10 +142,15 @@ fn a_proof_by_an_ed25519_key_is_taken() {
     let desk = Desk::new();
     let pair = Ed25519KeyPair::generate().unwrap();
     let jwk = json!({"kty": "OKP", "crv": "Ed25519", "x": b64(pair.public_key())});
-    let header = json!({"typ": "dpop+jwt", "alg": "EdDSA", "jwk": jwk});
-    let input = format!("{}.{}", b64(header.to_string()), b64(desk.claims().to_string()));
-    let proof = desk.verify(&format!("{input}.{}", b64(pair.sign(input.as_bytes())))).unwrap();
-    assert_eq!(proof.key, Key::from_jwk(&jwk).unwrap().thumbprint());
+    // RFC 9864 §2.2: two names for one algorithm.
+    for (number, alg) in ["EdDSA", "Ed25519"].into_iter().enumerate() {
+        let header = json!({"typ": "dpop+jwt", "alg": alg, "jwk": jwk});
+        let mut claims = desk.claims();
+        claims["jti"] = json!(format!("proof-{number}-by-ed25519"));
+        let input = format!("{}.{}", b64(header.to_string()), b64(claims.to_string()));
+        let proof = desk.verify(&format!("{input}.{}", b64(pair.sign(input.as_bytes())))).unwrap();
+        assert_eq!(proof.key, Key::from_jwk(&jwk).unwrap().thumbprint());
+    }
 }
 
 #[test]

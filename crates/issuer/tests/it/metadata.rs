@@ -10,7 +10,7 @@ async fn the_metadata_name_what_is_served_and_nothing_more() {
     let ground = Ground::new();
     let world = World::on(&ground).await;
     let methods = ["client_secret_basic", "client_secret_post", "private_key_jwt"];
-    let algorithms = ["ES256", "ES384", "RS256", "PS256", "EdDSA"];
+    let algorithms = ["ES256", "ES384", "RS256", "PS256", "EdDSA", "Ed25519"];
     assert_eq!(
         world.issuer.metadata(),
         json!({
@@ -29,7 +29,7 @@ async fn the_metadata_name_what_is_served_and_nothing_more() {
             "introspection_endpoint_auth_signing_alg_values_supported": algorithms,
             "revocation_endpoint_auth_methods_supported": methods,
             "revocation_endpoint_auth_signing_alg_values_supported": algorithms,
-            "dpop_signing_alg_values_supported": ["ES256", "ES384", "EdDSA", "PS256", "RS256"],
+            "dpop_signing_alg_values_supported": ["ES256", "ES384", "EdDSA", "Ed25519", "PS256", "RS256"],
             "authorization_details_types_supported": ["vestibule_operations"],
         })
     );

@@ -34,7 +34,8 @@ pub(super) fn put(stop: &Stop, surface: &Surface, headers: &mut HeaderMap) {
     // RFC 9449 §7.1: the challenge is of the scheme that is needed, and says which algorithms sign a proof.
     let scheme = if is_dpop { "DPoP" } else { "Bearer" };
     if is_dpop {
-        let names: Vec<_> = dpop::ALGORITHMS.iter().map(|algorithm| algorithm.name()).collect();
+        let names: Vec<_> =
+            dpop::ALGORITHMS.iter().flat_map(|algorithm| algorithm.names()).copied().collect();
         parts.push(format!("algs=\"{}\"", names.join(" ")));
     }
     if let Ok(value) = HeaderValue::from_str(&format!("{scheme} {}", parts.join(", "))) {

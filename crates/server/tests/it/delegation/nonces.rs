@@ -138,7 +138,7 @@ async fn the_metadata_say_what_is_served() {
     let scene = Scene::new().await;
     let url = scene.gateway.url("/.well-known/oauth-authorization-server");
     let metadata = Http::get(&url).send().await.json();
-    let algorithms = json!(["ES256", "ES384", "EdDSA", "PS256", "RS256"]);
+    let algorithms = json!(["ES256", "ES384", "EdDSA", "Ed25519", "PS256", "RS256"]);
     assert_eq!(metadata["dpop_signing_alg_values_supported"], algorithms);
     assert_eq!(metadata["grant_types_supported"], json!(["client_credentials", EXCHANGE]));
     assert_eq!(metadata["authorization_details_types_supported"], json!(["vestibule_operations"]));

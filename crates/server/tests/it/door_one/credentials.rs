@@ -53,7 +53,7 @@ async fn each_application_tells_where_tokens_for_it_come_from() {
                 "resource": gateway.url(path),
                 "authorization_servers": [gateway.url("")],
                 "bearer_methods_supported": ["header"],
-                "dpop_signing_alg_values_supported": ["ES256", "ES384", "EdDSA", "PS256", "RS256"],
+                "dpop_signing_alg_values_supported": ["ES256", "ES384", "EdDSA", "Ed25519", "PS256", "RS256"],
                 "authorization_details_types_supported": ["vestibule_operations"],
                 "scopes_supported": scopes,
                 "resource_name": app,
