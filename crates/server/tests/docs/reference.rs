@@ -75,7 +75,7 @@ fn the_bounds_of_the_configuration_are_those_of_the_reference() {
         seen += 1;
     }
     let limits = defaults["limits"].as_object().unwrap().len();
-    assert_eq!(seen, limits + 4, "rows with bounds");
+    assert_eq!(seen, limits + 6, "rows with bounds");
 }
 
 #[test]

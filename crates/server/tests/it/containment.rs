@@ -3,6 +3,7 @@
 mod drill;
 mod family;
 mod invoked;
+mod member;
 mod orders;
 mod races;
 mod subtrees;

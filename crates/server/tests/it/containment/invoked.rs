@@ -6,7 +6,10 @@ use serde_json::{Value, json};
 use vestibule_model::SystemClock;
 use vestibule_testkit::{AgentKey, Holder, Reply, Seen, TestAgent};
 
-use super::family::{Family, Flight, House, Member, STREAM};
+use super::{
+    family::{House, STREAM},
+    member::{Family, Flight, Member},
+};
 
 const LEGACY: &str = "helper-legacy";
 const MODERN: &str = "helper-modern";

@@ -5,7 +5,10 @@ use std::{collections::BTreeSet, sync::Arc};
 use serde_json::{Value, json};
 use vestibule_model::{Clock, SystemClock};
 
-use super::family::{Family, Flight, House, Member, STREAM};
+use super::{
+    family::{House, STREAM},
+    member::{Family, Flight, Member},
+};
 
 /// Alice's agent `a` stands above `b`, `c` and `d`, one below the other, and above `b2`; bob's `o` above `p`.
 pub(super) struct Wood {
