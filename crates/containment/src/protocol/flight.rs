@@ -91,7 +91,8 @@ impl Flight {
         done.map(|_| ())
     }
 
-    /// Cuts it, and tells what it was doing if it is this call that did. Nobody has been woken yet.
+    /// Marks it as cut, and tells what it was doing if it is this call that did. Nobody has been woken and nothing severed
+    /// yet: see [`sever_cut`](Self::sever_cut).
     pub(super) fn cut_for(&self, why: Denial) -> Option<Stage> {
         let cut = (why as u32 + 1) << CUT_SHIFT;
         let before = self
@@ -100,9 +101,15 @@ impl Flight {
                 Some(_) | None => Err(()),
             })
             .ok()?;
-        // INVARIANT: the word first. Whoever sets the wire after this look at it finds the cut, see `carried_by`.
-        self.sever_if(|is_shared| stage(before) >= Stage::Streaming && !is_shared);
         Some(stage(before))
+    }
+
+    /// Ends the wire of its own of one that was cut while its reply was being written.
+    pub(super) fn sever_cut(&self) {
+        // INVARIANT: the word first. Whoever sets the wire after this look at it finds the cut, see `carried_by`.
+        let word = self.word.load(Ordering::Acquire);
+        let is_due = denial(word).is_some() && stage(word) >= Stage::Streaming;
+        self.sever_if(|is_shared| is_due && !is_shared);
     }
 
     pub(super) fn carried_by(&self, wire: Arc<dyn Wire>, is_shared: bool) {

@@ -129,7 +129,8 @@ impl Index {
 
     /// Cuts them and what is made within them. Gives what this call cut, each with the place of the one it comes from.
     pub(super) fn cut(&self, doomed: Vec<Doomed>) -> Vec<(usize, CutAttempt)> {
-        self.spread(doomed, |flight, denial| {
+        let mut marked = Vec::new();
+        let found = self.spread(doomed, |flight, denial| {
             let stage = flight.cut_for(denial);
             // Also what somebody else cut: they may be here still, and an order that follows waits for it.
             let mut leaving = self.leaving();
@@ -137,10 +138,17 @@ impl Index {
                 leaving.insert(flight.id, Arc::clone(flight));
             }
             drop(leaving);
+            marked.push(Arc::clone(flight));
+            stage
+        });
+        // INVARIANT: all are marked before the first is severed or woken. What one lets go of, such as its agent's turn, must
+        // not bring another forward that is about to be cut: an order would send on what it is to stop.
+        for flight in marked {
+            flight.sever_cut();
             // Last: whoever is woken finds why, and that the wire is severed.
             flight.cancelled.cancel();
-            stage
-        })
+        }
+        found
     }
 
     /// What [`cut`](Self::cut) would cut.
@@ -151,7 +159,7 @@ impl Index {
     fn spread(
         &self,
         doomed: Vec<Doomed>,
-        act: impl Fn(&Arc<Flight>, Denial) -> Option<Stage>,
+        mut act: impl FnMut(&Arc<Flight>, Denial) -> Option<Stage>,
     ) -> Vec<(usize, CutAttempt)> {
         let (mut seen, mut found) = (BTreeSet::new(), Vec::new());
         let mut queue: VecDeque<_> = doomed.into_iter().enumerate().collect();

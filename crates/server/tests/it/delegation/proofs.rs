@@ -34,7 +34,7 @@ async fn a_proof_without_a_nonce_is_told_one_and_with_it_passes() {
     assert!(challenge.starts_with("DPoP resource_metadata="), "{challenge}");
     assert!(challenge.contains("error=\"use_dpop_nonce\""), "{challenge}");
     // RFC 9449 §7.1: the algorithms that may sign a proof.
-    assert!(challenge.contains("algs=\"ES256 ES384 EdDSA PS256 RS256\""), "{challenge}");
+    assert!(challenge.contains("algs=\"ES256 ES384 EdDSA Ed25519 PS256 RS256\""), "{challenge}");
 
     bare["nonce"] = json!(reply.header("dpop-nonce"));
     let reply = knock(&scene, &bound, &[&root.key().proof(&bare)]).await;
