@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::body::Body;
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, HeaderValue, Request, Response, header};
 use hyper::body::Incoming;
 use serde_json::json;
 use vestibule_evidence::{ChainLink, Decision, DelegationFact, Entry, Outcome, Record, RecordKind};
@@ -144,7 +144,11 @@ fn unreadable(record: &mut Record, stop: &Stop) -> Response<Body> {
 }
 
 fn refused(record: &mut Record, error: OAuthError) -> Said {
-    let response = oauth_error::challenging(error.status(), &error.body(), error.challenge());
+    let mut response = oauth_error::challenging(error.status(), &error.body(), error.challenge());
+    if error.status() == 503 {
+        // A suspension, or something that passes: agents must not ask all the time.
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("60"));
+    }
     record.decision = Decision::Deny;
     record.agent = error.agent;
     record.denial = Some(error.reason.code().to_owned());

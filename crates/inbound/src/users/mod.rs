@@ -98,13 +98,26 @@ impl UserIssuers {
         own_issuer: &str,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, UserIssuerConfigError> {
+        Self::check(&configs, own_issuer)?;
         let mut issuers: Vec<Issuer> = Vec::with_capacity(configs.len());
         for config in configs {
-            config.check(own_issuer, issuers.iter().map(|issuer| issuer.config.as_ref()))?;
             let source = KeySource::new(&config, clients.clone(), Arc::clone(&clock))?;
             issuers.push(Issuer { config: Arc::new(config), source: Arc::new(source) });
         }
         Ok(Self { issuers, own_issuer: own_issuer.into(), clock })
+    }
+
+    /// Whether these can be configured together: what [`UserIssuers::new`] asks first.
+    ///
+    /// # Errors
+    /// As [`UserIssuers::new`].
+    pub fn check(configs: &[UserIssuerConfig], own_issuer: &str) -> Result<(), UserIssuerConfigError> {
+        let mut before: Vec<&UserIssuerConfig> = Vec::with_capacity(configs.len());
+        for config in configs {
+            config.check(own_issuer, before.iter().copied())?;
+            before.push(config);
+        }
+        Ok(())
     }
 
     /// Verifies a token that was presented as one of `kind`. It may have to wait for the issuer, at most some seconds.

@@ -203,6 +203,16 @@ async fn recorded<T>(
     act: Act<'_>,
     work: impl Future<Output = Result<T, Refused>>,
 ) -> Result<T, Refused> {
+    recorded_with(gw, act, work, |_| None).await
+}
+
+/// The same, with what came of it beside what was asked for.
+async fn recorded_with<T>(
+    gw: &Gateway,
+    act: Act<'_>,
+    work: impl Future<Output = Result<T, Refused>>,
+    told: impl FnOnce(&T) -> Option<Value>,
+) -> Result<T, Refused> {
     let at = gw.clock.now();
     let id = AttemptId::new(at, &*gw.entropy);
     let mut record = Record::new(RecordKind::Administration, id, at, TraceId::of(id));
@@ -214,7 +224,12 @@ async fn recorded<T>(
     entry.opened().await.map_err(Refused::broken)?;
     let done = work.await;
     let outcome = match &done {
-        Ok(_) => Outcome::Completed,
+        Ok(done) => {
+            if let Some(detail) = told(done) {
+                entry.record().detail = Some(detail.to_string());
+            }
+            Outcome::Completed
+        }
         Err(refused) => {
             entry.record().denial = Some(refused.code.to_owned());
             entry.record().cause = Some(refused.detail.clone());

@@ -1,10 +1,10 @@
 use axum::{Json, extract::State};
 use serde::Deserialize;
 use serde_json::json;
-use vestibule_containment::{DenyKey, KeyKind, Order, OrderError, Reason, State as Standing};
+use vestibule_containment::{DenyKey, KeyKind, Order, OrderError, Reason, Report, State as Standing};
 use vestibule_model::Timestamp;
 
-use super::{Act, Answer, Gw, OPERATOR, Refused, json as answer, page, recorded};
+use super::{Act, Answer, Gw, OPERATOR, Refused, json as answer, page, recorded, recorded_with};
 
 type Given<T> = Result<Json<T>, axum::extract::rejection::JsonRejection>;
 
@@ -70,7 +70,14 @@ pub(super) async fn order(State(gw): Gw, body: Given<Body>) -> Answer {
     };
     let is_rehearsal = order.dry_run;
     let work = async { gw.containment.order(order).await.map_err(refused) };
-    let report = if is_rehearsal { work.await? } else { recorded(&gw, act, work).await? };
+    let told = |report: &Report| {
+        let Report { reason, cutoff, cut, completed, version, .. } = report;
+        Some(json!({
+            "reason": reason, "cutoff": cutoff, "expires_at": expires_at, "version": version, "cut": cut,
+            "completed": completed,
+        }))
+    };
+    let report = if is_rehearsal { work.await? } else { recorded_with(&gw, act, work, told).await? };
     answer(200, &report)
 }
 

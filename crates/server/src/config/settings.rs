@@ -6,7 +6,7 @@ use std::{
 };
 
 use url::Url;
-use vestibule_inbound::users::UserIssuerConfig;
+use vestibule_inbound::users::{UserIssuerConfig, UserIssuers};
 use vestibule_model::{AppId, AppKind};
 use vestibule_outbound::{SecretRef, StrategyConfig};
 
@@ -125,7 +125,7 @@ impl Settings {
             .map(|(id, app)| AppSettings::check(&id, app, folder))
             .collect::<Result<Vec<_>, _>>()?;
         let user_issuers = config.user_issuers.into_iter().map(|(name, issuer)| issuer.check(&name));
-        let user_issuers = user_issuers.collect::<Result<_, _>>()?;
+        let user_issuers: Vec<UserIssuerConfig> = user_issuers.collect::<Result<_, _>>()?;
         let data = listener("data", config.data.listen, config.data.public_url, config.data.tls, folder)?
             .with_names("data", config.data.also_known_as)?
             .refusing_plain_http("data", config.data.dangerous_plain_http)?;
@@ -133,6 +133,11 @@ impl Settings {
             listener("admin", config.admin.listen, config.admin.public_url, config.admin.tls, folder)?
                 .with_names("admin", config.admin.also_known_as)?
                 .refusing_plain_http("admin", config.admin.dangerous_plain_http)?;
+        // The same as at a start, but for the port where a free one is taken then.
+        let own = data.public_url.as_ref().map_or_else(|| format!("http://{}", data.listen), Url::to_string);
+        UserIssuers::check(&user_issuers, own.trim_end_matches('/')).map_err(|error| {
+            ConfigError::value(format!("user_issuers.{}.{}", error.name, error.key), error.rule)
+        })?;
         Ok(Self {
             data,
             admin,

@@ -89,6 +89,8 @@ async fn a_configuration_is_checked_without_a_start() {
     let refused = cli(&["config", "check", path]).await;
     refused.refuses(2, "lisen");
     assert!(refused.stderr.contains("2:3") || refused.stderr.contains("line 2"), "{}", refused.stderr);
+    fs::write(&file, "user_issuers: { corp_bad: { issuer: 'https://sso.example.com' } }").unwrap();
+    cli(&["config", "check", path]).await.refuses(2, "`user_issuers.corp_bad.name`: must be 1 to 32 of");
     fs::write(&file, "limits: { drain_seconds: 4000 }").unwrap();
     cli(&["config", "check", path]).await.refuses(2, "must be from 0 to 3600");
     cli(&["config", "check", "/nowhere.yaml"]).await.refuses(2, "cannot read");

@@ -81,6 +81,9 @@ async fn a_revocation_cuts_a_stream_that_is_running_and_survives_a_restart() {
     };
     assert!(end.is_err(), "the stream was completed instead of cut");
     upstream.wait_for_aborted(1).await;
+    let act = gateway.attempts("kind=administration").await.into_iter().find(|act| act["action"] == "revoke");
+    let detail: serde_json::Value = serde_json::from_str(act.unwrap()["detail"].as_str().unwrap()).unwrap();
+    assert_eq!((&detail["reason"], &detail["cut"]["streams"]), (&json!("compromise"), &json!(1)));
     let gateway = gateway.restart().await;
     let resource = gateway.resource("app");
     let again = rpc(&resource, &token, &call("work", json!({}))).await;

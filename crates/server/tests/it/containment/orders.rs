@@ -33,6 +33,7 @@ async fn what_is_suspended_is_cut_and_refused_until_it_is_resumed_and_then_works
                 (holder.exchange_form(&[]).await, holder.try_spawn(AgentKey::generate("child"), &[]).await);
             for refused in [again, *child.unwrap_err()] {
                 assert_eq!(refused.status, 503, "{name}: {}", refused.text());
+                assert_eq!(refused.header("retry-after"), "60", "{name}");
                 assert_eq!(refused.json()["error"], "temporarily_unavailable", "{name}");
             }
         }
