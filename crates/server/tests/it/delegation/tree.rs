@@ -58,6 +58,11 @@ async fn a_state_is_that_of_everything_above() {
         story.scene.gateway.post("/admin/v1/revocations/resume", &name).await;
     };
     assert_eq!(states(&story).await, ["active", "active", "active"]);
+    let rotated = json!({
+        "kind": "credential", "id": story.root.key().thumbprint(), "reason": "superseded",
+    });
+    story.scene.gateway.post("/admin/v1/revocations", &rotated).await;
+    assert_eq!(states(&story).await, ["active", "active", "active"], "what was superseded runs on");
     story.order("suspended", "delegation", &story.child.1).await;
     // The call of the child was cut, and what was done within it has ended for good.
     assert_eq!(states(&story).await[..2], ["active", "suspended"]);
