@@ -149,7 +149,7 @@ impl Report {
         let share = |part: f64, whole: fn(&Comparison) -> f64| {
             let shares = self.comparisons.iter().map(|comparison| part / whole(comparison));
             // Of no number is known whether it is more: it must not get lost.
-            shares.fold(0.0, |most, share| if share <= most { most } else { share })
+            shares.fold(0.0, |most: f64, share| if most.is_nan() || share <= most { most } else { share })
         };
         [
             ("depth 1", share(admission.shallow_us, |comparison| comparison.gateway.cpu_us)),
@@ -239,8 +239,8 @@ mod tests {
     /// In which every gate holds by a hair.
     fn report() -> Report {
         let figures = Figures { cpu_us: 100.0, throughput: 1.0, p50_us: 1.0, p99_us: 1.0 };
-        let comparison = Comparison {
-            title: "test",
+        let comparison = |title| Comparison {
+            title,
             passthrough: figures,
             gateway: figures,
             bound: Figures { cpu_us: 200.0, ..figures },
@@ -255,7 +255,7 @@ mod tests {
         };
         let times = Times { min_ms: 1.0, median_ms: 2.0, p99_ms: 9.0, max_ms: 9.0 };
         Report {
-            comparisons: vec![comparison],
+            comparisons: vec![comparison("first"), comparison("second")],
             agents: 1,
             resident_mb: 1.0,
             resident_after_load_mb: 80.0,
@@ -289,11 +289,12 @@ mod tests {
         fn of(report: &mut Report) -> &mut Comparison {
             report.comparisons.first_mut().unwrap()
         }
-        let spoilers: [fn(&mut Report); 9] = [
+        let spoilers: [fn(&mut Report); 10] = [
             |report| of(report).cpu_ratio = 2.6,
             |report| of(report).cpu_ratio = f64::NAN,
             |report| of(report).throughput_ratio = 0.59,
             |report| of(report).p99_added_ms = 1.1,
+            |report| of(report).bound.cpu_us = f64::NAN,
             |report| report.resident_after_load_mb = 80.1,
             |report| report.parts.admission.shallow_us = 3.1,
             |report| report.parts.admission.deep_us = 6.1,

@@ -78,6 +78,11 @@ impl Flight {
         self.word.load(Ordering::Acquire) & LEFT != 0
     }
 
+    /// Whether an order may still wait for it: it is here, and its wire has not been ended for that.
+    pub(super) fn is_unsettled(&self) -> bool {
+        self.word.load(Ordering::Acquire) & (LEFT | OVERDUE) == 0
+    }
+
     pub(super) fn cut_attempt(&self, stage: Stage) -> CutAttempt {
         CutAttempt { attempt: self.attempt, agent: self.agent.clone(), stage }
     }

@@ -134,7 +134,7 @@ impl Index {
             let stage = flight.cut_for(denial);
             // Also what somebody else cut: they may be here still, and an order that follows waits for it.
             let mut leaving = self.leaving();
-            if !flight.has_left() {
+            if flight.is_unsettled() {
                 leaving.insert(flight.id, Arc::clone(flight));
             }
             drop(leaving);
@@ -205,6 +205,7 @@ impl Index {
         let overdue: Vec<_> = flights.iter().filter(|flight| !flight.has_left()).collect();
         for flight in &overdue {
             flight.sever();
+            // INVARIANT: marked first. A walk that comes upon it later does not put it back.
             self.leaving().remove(&flight.id);
         }
         overdue.len()

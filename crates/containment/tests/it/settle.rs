@@ -7,11 +7,11 @@ use std::{
 };
 
 use tokio::time::{Instant, timeout};
-use vestibule_containment::{Passage, Report, Stage, Wire};
+use vestibule_containment::{DenyKey, Passage, Report, Stage, Wire};
 use vestibule_model::Denial;
 use vestibule_store::Store;
 
-use crate::world::{Shelved, Token, World, agent, following, open, order};
+use crate::world::{Shelved, Token, World, agent, following, node, open, order};
 
 const SETTLE_MAX: Duration = Duration::from_secs(1);
 const MILLI: Duration = Duration::from_millis(1);
@@ -150,6 +150,10 @@ async fn what_was_severed_holds_up_no_later_order() {
     assert_eq!(ordered(&world, "a").await.1, SETTLE_MAX);
     assert_eq!(ordered(&world, "b").await.1, Duration::ZERO);
     assert_eq!(ordered(&world, "a").await.1, Duration::ZERO);
+    // Another of its names, so it is found again.
+    let start = Instant::now();
+    world.containment.order(order(DenyKey::Delegation(node("a")))).await.unwrap();
+    assert_eq!(start.elapsed(), Duration::ZERO);
     assert_eq!(stuck.cut(), Some(Denial::AgentRevoked));
 }
 
