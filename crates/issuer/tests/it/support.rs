@@ -89,6 +89,11 @@ impl Ground {
     pub(crate) fn open(&self) -> Arc<dyn Store> {
         open(self.folder.path(), &self.clock)
     }
+
+    pub(crate) async fn vault(&self) -> Arc<Vault> {
+        let file = KeyFile::new(self.folder.path().join("vault.key"));
+        unlock(&*self.open(), &KeySource::File { file, is_ours: true }).await.unwrap()
+    }
 }
 
 fn open(folder: &Path, clock: &Arc<FixedClock>) -> Arc<dyn Store> {
@@ -155,7 +160,7 @@ impl World {
             entropy: Arc::new(SeededEntropy::new(plan.seed)),
         };
         let registry = Registry::new(Arc::clone(&store), backing.clock.clone(), backing.entropy.clone());
-        let keys = Keys::open(Arc::clone(&store), backing.clock.clone(), TOKEN_TTL).await.unwrap();
+        let keys = Keys::open(Arc::clone(&store), ground.vault().await, backing.clock.clone(), TOKEN_TTL).await.unwrap();
         let judges = Judges {
             containment: Containment::new(Arc::clone(&store), backing.clock.clone()),
             lock: lock(plan.policies),
