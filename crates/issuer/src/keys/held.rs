@@ -46,7 +46,10 @@ impl StoredKey {
 
     /// What is to be sealed.
     pub(super) fn plain(&self) -> Result<Zeroizing<Vec<u8>>, KeysError> {
-        serde_json::to_vec(self).map(Zeroizing::new).map_err(|_| KeysError::Unusable)
+        // Room from the start: a vector that grows would leave the key behind where it was.
+        let mut plain = Zeroizing::new(Vec::with_capacity(self.pkcs8.len() + 64));
+        serde_json::to_writer(&mut *plain, self).map_err(|_| KeysError::Unusable)?;
+        Ok(plain)
     }
 
     pub(super) fn open(&self) -> Result<Pair, KeysError> {

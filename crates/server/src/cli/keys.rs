@@ -58,6 +58,8 @@ fn shown(status: &Value) -> String {
         let does = if key.get("seals") == Some(&json!(true)) { "seals   " } else { "opens   " };
         format!("{does}  {}  {} rows, from {}", text(key, "id"), text(key, "rows"), text(&vault, "from"))
     });
+    let unsealed = vault.get("unsealed").and_then(Value::as_u64).filter(|rows| *rows > 0);
+    let unsealed = unsealed.map(|rows| format!("damaged   {rows} rows are not sealed as they should be"));
     let signs = format!("signs     {signing}");
-    [signs].into_iter().chain(retiring).chain(keys).collect::<Vec<_>>().join("\n")
+    [signs].into_iter().chain(retiring).chain(keys).chain(unsealed).collect::<Vec<_>>().join("\n")
 }

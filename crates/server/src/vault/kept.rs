@@ -18,6 +18,9 @@ use zeroize::{Zeroize, Zeroizing};
 /// The most secrets that are kept. They are all in memory.
 pub(crate) const SECRETS_MAX: usize = 1_000;
 
+/// JSON writes one byte as six at most.
+const ESCAPED_MAX: usize = 6;
+
 /// The secrets that operators keep in the vault, in memory and in step with the store. Only the follower changes what is
 /// held, so no answer that comes late puts an older secret back.
 pub(crate) struct KeptSecrets {
@@ -87,8 +90,12 @@ impl KeptSecrets {
         }
         let set_at = self.clock.now();
         let stored = Stored { value: value.expose_secret().to_owned(), set_at };
-        let plain = serde_json::to_vec(&stored).map(Zeroizing::new).map_err(|error| {
-            StoreError::Unreadable { kind: Kind::Secret, key: name.to_owned(), source: Box::new(error) }
+        // Room from the start: a vector that grows would leave the secret behind where it was.
+        let mut plain = Zeroizing::new(Vec::with_capacity(stored.value.len() * ESCAPED_MAX + 64));
+        serde_json::to_writer(&mut *plain, &stored).map_err(|error| StoreError::Unreadable {
+            kind: Kind::Secret,
+            key: name.to_owned(),
+            source: Box::new(error),
         })?;
         let put = Put::sealed(Kind::Secret, name, &self.vault, &plain);
         let seq = self.store.commit(vec![Op::Put(put)]).await?;

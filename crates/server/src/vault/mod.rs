@@ -72,7 +72,7 @@ impl VaultDesk {
         Arc::clone(&self.secrets)
     }
 
-    /// Its keys by id, and how many rows are under each.
+    /// Its keys by id, how many rows are under each, and how many should be sealed and are not.
     pub(crate) async fn status(&self) -> Result<Value, StoreError> {
         let census = self.rotation.census().await?;
         let ids = self.rotation.key_ids();
@@ -80,7 +80,7 @@ impl VaultDesk {
             let rows = census.sealed.get(id).copied().unwrap_or(0);
             json!({ "id": id, "seals": at == 0, "rows": rows })
         });
-        Ok(json!({ "from": self.place, "keys": keys.collect::<Vec<_>>() }))
+        Ok(json!({ "from": self.place, "keys": keys.collect::<Vec<_>>(), "unsealed": census.unsealed }))
     }
 
     /// To its end, even when nobody waits for it any more.

@@ -133,6 +133,7 @@ async fn a_secret_of_the_vault_shows_nowhere() {
         shown.push(scene.gateway.admin("GET", path).send().await.text());
     }
     shown.push(scene.gateway.post("/admin/v1/apps/web/test", &json!({})).await.to_string());
+    assert_eq!(scene.gateway.get("/admin/v1/keys").await["vault"]["unsealed"], 0);
     // What cannot be taken is not quoted either.
     for body in [json!(SECRET), json!({ "value": [SECRET] }), json!({ "value": 1, SECRET: 1 })] {
         let refused = scene.gateway.admin("PUT", "/admin/v1/secrets/other").json(&body).send().await;
