@@ -36,22 +36,31 @@ pub(super) struct Rotate {
 
 impl Keys {
     pub(super) async fn execute(self, out: &Out) -> Outcome {
-        let status = match self {
-            Self::Status(all) => AdminClient::of(&all.target)?.get("/admin/v1/keys").await?,
-            Self::Rotate(rotate) => {
-                let of = if rotate.vault { "/admin/v1/keys/vault/rotate" } else { "/admin/v1/keys/rotate" };
-                AdminClient::of(&rotate.target)?.post(of, &json!({})).await?
+        let (status, shown): (Value, fn(&Value) -> Vec<String>) = match self {
+            Self::Status(all) => {
+                let status = AdminClient::of(&all.target)?.get("/admin/v1/keys").await?;
+                (status, |status| [signing(status), vault(status)].concat())
+            }
+            Self::Rotate(Rotate { vault: false, target }) => {
+                (AdminClient::of(&target)?.post("/admin/v1/keys/rotate", &json!({})).await?, signing)
+            }
+            Self::Rotate(Rotate { vault: true, target }) => {
+                (AdminClient::of(&target)?.post("/admin/v1/keys/vault/rotate", &json!({})).await?, vault)
             }
         };
-        out.result(&status, || shown(&status));
+        out.result(&status, || shown(&status).join("\n"));
         Ok(())
     }
 }
 
-fn shown(status: &Value) -> String {
+fn signing(status: &Value) -> Vec<String> {
     let signing = status.get("signing").and_then(Value::as_str).unwrap_or("none");
     let retiring = status.get("retiring").and_then(Value::as_object).cloned().unwrap_or_default();
     let retiring = retiring.keys().map(|kid| format!("verifies  {kid}  until its last token has expired"));
+    [format!("signs     {signing}")].into_iter().chain(retiring).collect()
+}
+
+fn vault(status: &Value) -> Vec<String> {
     let vault = status.get("vault").cloned().unwrap_or_default();
     let keys = vault.get("keys").and_then(Value::as_array).cloned().unwrap_or_default();
     let keys = keys.iter().map(|key| {
@@ -60,6 +69,5 @@ fn shown(status: &Value) -> String {
     });
     let unsealed = vault.get("unsealed").and_then(Value::as_u64).filter(|rows| *rows > 0);
     let unsealed = unsealed.map(|rows| format!("damaged   {rows} rows are not sealed as they should be"));
-    let signs = format!("signs     {signing}");
-    [signs].into_iter().chain(retiring).chain(keys).chain(unsealed).collect::<Vec<_>>().join("\n")
+    keys.chain(unsealed).collect()
 }
