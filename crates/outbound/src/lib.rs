@@ -25,6 +25,6 @@ pub use access::Access;
 pub use headers::response_headers;
 pub use outbound::{Calling, Forward, Outbound, OutboundError, UpstreamConfig};
 pub use probe::ProbeStep;
-pub use secret_ref::{LITERAL_SECRET, SecretError, SecretRef, Secrets};
+pub use secret_ref::{LITERAL_SECRET, SECRET_MAX_BYTES, SecretError, SecretRef, Secrets, VaultSecrets};
 pub use strategy::{CallTokenSource, CalledAgentConfig, StaticConfig, StrategyConfig};
 pub use withdrawal::Withdrawal;

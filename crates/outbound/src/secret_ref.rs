@@ -3,6 +3,7 @@ use std::{
     fs::File,
     io::{self, Read},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use schemars::JsonSchema;
@@ -13,9 +14,12 @@ use serde::{
 };
 
 /// Largest secret, in bytes.
-const SECRET_MAX_BYTES: u64 = 64 << 10;
+pub const SECRET_MAX_BYTES: u64 = 64 << 10;
 
-/// Where a secret lies: `{ file: PATH }` or `{ env: NAME }`. A configuration never holds the secret itself, because
+/// What a secret of the vault is called.
+const VAULT_NAME_RULE: &str = "the name of a secret in the vault is `[a-z0-9][a-z0-9._-]{0,63}`";
+
+/// Where a secret lies: `{ file: PATH }`, `{ env: NAME }` or `{ vault: NAME }`. A configuration never holds the secret itself, because
 /// configurations are shown, compared and kept in repositories.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -25,15 +29,30 @@ pub enum SecretRef {
     File(PathBuf),
     /// A variable of the gateway's environment.
     Env(String),
+    /// A secret that the gateway keeps, sealed: `vestibule secret set NAME`. It may be set later and changed at any time.
+    Vault(String),
 }
 
 impl SecretRef {
+    /// Checks what a secret of the vault is called.
+    ///
+    /// # Errors
+    /// The rule.
+    pub fn check_vault_name(name: &str) -> Result<(), &'static str> {
+        let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+        let fits = name.len() <= 64
+            && name.bytes().next().is_some_and(inner)
+            && name.bytes().all(|b| inner(b) || matches!(b, b'.' | b'_' | b'-'));
+        if fits { Ok(()) } else { Err(VAULT_NAME_RULE) }
+    }
+
     /// The same reference, with a relative path starting at `folder`.
     #[must_use]
     pub fn resolved(&self, folder: &Path) -> Self {
         match self {
             Self::File(path) => Self::File(folder.join(path)),
             Self::Env(name) => Self::Env(name.clone()),
+            Self::Vault(name) => Self::Vault(name.clone()),
         }
     }
 }
@@ -43,6 +62,7 @@ impl fmt::Display for SecretRef {
         match self {
             Self::File(path) => write!(f, "file `{}`", path.display()),
             Self::Env(name) => write!(f, "environment variable `{name}`"),
+            Self::Vault(name) => write!(f, "vault secret `{name}`"),
         }
     }
 }
@@ -59,13 +79,13 @@ struct ReferenceOnly;
 /// What is said of a secret that stands where a reference belongs. Whoever shows it shows no excerpt of the file with it:
 /// the secret is in there.
 pub const LITERAL_SECRET: &str =
-    "a secret is given by reference, `{ file: PATH }` or `{ env: NAME }`, never as itself";
+    "a secret is given by reference, `{ file: PATH }`, `{ env: NAME }` or `{ vault: NAME }`, never as itself";
 
 impl<'de> Visitor<'de> for ReferenceOnly {
     type Value = SecretRef;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("`{ file: PATH }` or `{ env: NAME }`")
+        f.write_str("`{ file: PATH }`, `{ env: NAME }` or `{ vault: NAME }`")
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<SecretRef, A::Error> {
@@ -74,6 +94,7 @@ impl<'de> Visitor<'de> for ReferenceOnly {
         enum Written {
             File(PathBuf),
             Env(String),
+            Vault(String),
         }
         match Written::deserialize(MapAccessDeserializer::new(map))? {
             Written::File(path) if path.as_os_str().is_empty() => Err(A::Error::custom("the path is empty")),
@@ -82,6 +103,11 @@ impl<'de> Visitor<'de> for ReferenceOnly {
                 Err(A::Error::custom("this cannot be the name of an environment variable"))
             }
             Written::Env(name) => Ok(SecretRef::Env(name)),
+            Written::Vault(name) => match SecretRef::check_vault_name(&name) {
+                Ok(()) => Ok(SecretRef::Vault(name)),
+                // Not quoted: it could be the secret itself.
+                Err(rule) => Err(A::Error::custom(rule)),
+            },
         }
     }
 
@@ -123,6 +149,12 @@ pub enum SecretError {
         /// Where it should be.
         place: SecretRef,
     },
+    /// The vault has no secret of that name.
+    #[error("{place} is not set: `vestibule secret set` sets it")]
+    NotInVault {
+        /// Where it should be.
+        place: SecretRef,
+    },
     /// There is something else than a secret.
     #[error("{place} {rule}")]
     Unusable {
@@ -133,21 +165,40 @@ pub enum SecretError {
     },
 }
 
+/// The secrets that the gateway keeps. In memory, so it is asked on the threads that serve.
+pub trait VaultSecrets: fmt::Debug + Send + Sync {
+    /// The secret of that name as it is now, if there is one.
+    ///
+    /// # Errors
+    /// The rule that is broken, when there is one and it cannot be used.
+    fn secret(&self, name: &str) -> Result<Option<SecretString>, &'static str>;
+}
+
 /// Reads secrets. The environment is handed in, because only the command line may look at it.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Secrets {
     env: fn(&str) -> Option<String>,
+    vault: Option<Arc<dyn VaultSecrets>>,
 }
 
 impl Secrets {
     /// A reader that looks up environment variables with `env`.
     #[must_use]
     pub fn new(env: fn(&str) -> Option<String>) -> Self {
-        Self { env }
+        Self { env, vault: None }
+    }
+
+    /// The same, with the secrets of a vault.
+    #[must_use]
+    pub fn with_vault(self, vault: Arc<dyn VaultSecrets>) -> Self {
+        Self { vault: Some(vault), ..self }
     }
 
     /// The secret as it is now: UTF-8, 1 byte to 64 KiB, without the line ends at its end. Blocks while a file is
     /// read.
+    ///
+    /// At a start, no failure about a [`SecretRef::Vault`] is a reason to stop: only a gateway that runs can be given the
+    /// secret.
     ///
     /// # Errors
     /// [`SecretError`] when there is none, or something that cannot be one.
@@ -162,6 +213,11 @@ impl Secrets {
                     .map_err(|source| SecretError::Read { place: place.clone(), source })?
                     .ok_or_else(|| unusable("is larger than 64 KiB"))?;
                 String::from_utf8(bytes).map_err(|_| unusable("is not UTF-8 text"))?
+            }
+            SecretRef::Vault(name) => {
+                let held = self.vault.as_ref().map(|vault| vault.secret(name)).transpose();
+                let held = held.map_err(unusable)?.flatten();
+                return held.ok_or_else(|| SecretError::NotInVault { place: place.clone() });
             }
         };
         text.truncate(text.trim_end_matches(['\r', '\n']).len());
@@ -194,6 +250,7 @@ mod tests {
         let parse = |yaml: &str| serde_saphyr::from_str::<SecretRef>(yaml).unwrap();
         assert_eq!(parse("file: a/b.txt"), SecretRef::File("a/b.txt".into()));
         assert_eq!(parse("{ env: TOKEN }"), SecretRef::Env("TOKEN".into()));
+        assert_eq!(parse("{ vault: a.b-1_c }"), SecretRef::Vault("a.b-1_c".into()));
     }
 
     #[test]
@@ -211,8 +268,53 @@ mod tests {
 
     #[test]
     fn an_unknown_kind_two_kinds_and_an_empty_place_are_errors() {
-        for yaml in ["vault: a", "{ file: a, env: B }", "file: ''", "env: ''", "env: A=B", "[a]"] {
+        for yaml in [
+            "bank: a",
+            "{ file: a, env: B }",
+            "{ vault: a, env: B }",
+            "file: ''",
+            "env: ''",
+            "env: A=B",
+            "[a]",
+        ] {
             assert!(serde_saphyr::from_str::<SecretRef>(yaml).is_err(), "{yaml}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_a_name_in_the_vault_is_refused_and_not_quoted() {
+        for name in ["", "Hunter2", "-a", ".a", "a/b", "a b", "\u{fc}", &"a".repeat(65)] {
+            let json = serde_json::json!({ "vault": name });
+            let message = serde_json::from_value::<SecretRef>(json).unwrap_err().to_string();
+            assert_eq!(message, VAULT_NAME_RULE, "{name}");
+        }
+        assert!(SecretRef::check_vault_name(&"a".repeat(64)).is_ok());
+    }
+
+    #[derive(Debug)]
+    struct One;
+
+    impl VaultSecrets for One {
+        fn secret(&self, name: &str) -> Result<Option<SecretString>, &'static str> {
+            match name {
+                "one" => Ok(Some(SecretString::from("kept"))),
+                "broken" => Err("does not open"),
+                _ => Ok(None),
+            }
+        }
+    }
+
+    #[test]
+    fn a_secret_of_the_vault_is_read_from_it_and_one_that_is_not_there_says_how_to_set_it() {
+        let place = |name: &str| SecretRef::Vault(name.to_owned());
+        let with = secrets().with_vault(Arc::new(One));
+        assert_eq!(with.read(&place("one")).unwrap().expose_secret(), "kept");
+        let error = with.read(&place("broken")).unwrap_err().to_string();
+        assert_eq!(error, "vault secret `broken` does not open");
+        for secrets in [with, secrets()] {
+            let error = secrets.read(&place("none")).unwrap_err();
+            assert!(matches!(error, SecretError::NotInVault { .. }));
+            assert_eq!(error.to_string(), "vault secret `none` is not set: `vestibule secret set` sets it");
         }
     }
 

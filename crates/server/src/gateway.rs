@@ -29,6 +29,7 @@ use crate::{
     running::{Bound, Surroundings},
     secret_file,
     slots::{BytesInFlight, Slots},
+    vault::VaultDesk,
 };
 
 /// Verified tokens that are remembered; a token that is forgotten is verified again.
@@ -76,6 +77,7 @@ pub(crate) struct Gateway {
     pub(crate) issuer: Arc<Issuer>,
     pub(crate) proofs: Arc<Proofs>,
     pub(crate) users: Arc<UserIssuers>,
+    pub(crate) vault: VaultDesk,
     pub(crate) lock: Arc<Lock>,
     pub(crate) policies: Policies,
     pub(crate) outbound: Outbound,
@@ -107,8 +109,9 @@ impl Gateway {
 
         private_folder(&settings.state_folder)?;
         let evidence = open_evidence(&settings, &clock, &entropy)?;
-        let State { store, follower, containment, registry, keys } =
-            State::load(&settings, &clock, &entropy).await?;
+        let State { store, follower, containment, registry, keys, vault } =
+            State::load(&settings, &secrets, &clock, &entropy).await?;
+        let secrets = secrets.with_vault(vault.secrets());
 
         let apps = Apps::new(&settings, names.public_url());
         apps.recall(&*store).await.map_err(broken("load the operations of applications"))?;
@@ -165,6 +168,7 @@ impl Gateway {
             issuer,
             proofs,
             users,
+            vault,
             outbound,
             apps,
             sessions,
@@ -179,11 +183,13 @@ struct State {
     containment: Arc<Containment>,
     registry: Arc<Registry>,
     keys: Arc<Keys>,
+    vault: VaultDesk,
 }
 
 impl State {
     async fn load(
         settings: &Settings,
+        secrets: &Secrets,
         clock: &Arc<dyn Clock>,
         entropy: &Arc<dyn Entropy>,
     ) -> Result<Self, StartError> {
@@ -193,19 +199,20 @@ impl State {
         let store: Arc<dyn Store> = Arc::new(store);
         let containment = Containment::new(Arc::clone(&store), Arc::clone(clock));
         let registry = Registry::new(Arc::clone(&store), Arc::clone(clock), Arc::clone(entropy));
-        let keys = Keys::open(Arc::clone(&store), Arc::clone(clock), settings.token_ttl)
+        let vault = VaultDesk::open(settings, secrets, &store, clock).await?;
+        let keys = Keys::open(Arc::clone(&store), vault.vault(), Arc::clone(clock), settings.token_ttl)
             .await
             .map_err(broken("open the signing keys"))?;
         let follower = Follower::start(
             Arc::clone(&store),
             Arc::clone(clock),
             POLL,
-            vec![containment.clone(), registry.clone(), keys.clone()],
+            vec![containment.clone(), registry.clone(), keys.clone(), vault.secrets()],
         )
         .await
         .map_err(broken("load the state"))?;
         containment.attach(&follower, settings.lease);
-        Ok(Self { store, follower, containment, registry, keys })
+        Ok(Self { store, follower, containment, registry, keys, vault })
     }
 }
 

@@ -36,6 +36,7 @@ mod slots;
 mod stall;
 mod tls;
 mod token_endpoint;
+mod vault;
 mod withdrawal;
 
 pub use apps::Operations;

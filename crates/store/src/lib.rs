@@ -10,8 +10,8 @@
 //! Against: a lost or late revocation. The order comes from one head row that each commit updates inside its own
 //! transaction. A reader that tails a sequence instead can pass a number which commits later, and never sees it.
 //!
-//! [`SqliteStore`] needs nothing installed. Nobody outside this crate knows SQL. The store does not seal what it is
-//! given: whoever puts a secret into a record seals it first.
+//! [`SqliteStore`] needs nothing installed. Nobody outside this crate knows SQL. Secrets are sealed
+//! by the [`vault`] while they are written.
 
 #[cfg(feature = "test-util")]
 pub mod conformance;
@@ -20,6 +20,7 @@ mod follower;
 mod record;
 mod sqlite;
 mod store;
+pub mod vault;
 
 pub use error::StoreError;
 pub use follower::{Follower, Subscriber};

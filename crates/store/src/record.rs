@@ -1,9 +1,12 @@
-use std::fmt;
+use std::{borrow::Cow, fmt, sync::Arc};
 
 use serde::{Serialize, de::DeserializeOwned};
 use vestibule_model::Timestamp;
 
-use crate::StoreError;
+use crate::{
+    StoreError,
+    vault::{PLAIN_MAX_BYTES, Rewrapping, Row, Sealing, Vault},
+};
 
 /// A key has at most this many bytes: the longest agent id (2048) and room for a prefix.
 pub const KEY_MAX_BYTES: usize = 2304;
@@ -50,12 +53,32 @@ kinds! {
     Delegation, "delegation";
     /// A revocation.
     Deny, "deny";
-    /// A key that signs tokens.
+    /// A key that signs tokens. Sealed.
     SigningKey, "signing-key";
+    /// A secret that the gateway keeps for its operators. Sealed.
+    Secret, "secret";
+    /// A token with which applications are called. Sealed.
+    UpstreamToken, "upstream-token";
     /// The operations of one application, as reviewed.
     Operations, "operations";
     /// What the gateway notes about itself.
     Meta, "meta";
+}
+
+impl Kind {
+    /// Whether the bodies of its records are sealed by the [`vault`](crate::vault).
+    #[must_use]
+    pub fn is_sealed(self) -> bool {
+        match self {
+            Self::SigningKey | Self::Secret | Self::UpstreamToken => true,
+            Self::Agent
+            | Self::Credential
+            | Self::Delegation
+            | Self::Deny
+            | Self::Operations
+            | Self::Meta => false,
+        }
+    }
 }
 
 impl fmt::Display for Kind {
@@ -116,6 +139,8 @@ pub enum Op {
         /// Its key.
         key: String,
     },
+    /// Puts the data key of a sealed record under the vault's first key. A record that is gone is no error.
+    Rewrap(Rewrapping),
 }
 
 impl fmt::Debug for Record {
@@ -155,6 +180,8 @@ pub struct Put {
     pub expires_at: Option<Timestamp>,
     /// Whether followers learn of it. Default: yes.
     pub logged: bool,
+    /// What is sealed into the body once the version is known; the body given here is then not used.
+    pub seal: Option<Sealing>,
 }
 
 impl Put {
@@ -165,8 +192,26 @@ impl Put {
     pub fn new(kind: Kind, key: impl Into<String>, value: &impl Serialize) -> Result<Self, StoreError> {
         let key = key.into();
         let body = serde_json::to_string(value).map_err(|error| unreadable(kind, &key, error))?;
+        Ok(Self::of(kind, key, body, None))
+    }
+
+    /// The same, with `plain` sealed by `vault` for this very record and version. [`Vault::open_record`] opens it.
+    #[must_use]
+    pub fn sealed(kind: Kind, key: impl Into<String>, vault: &Arc<Vault>, plain: &[u8]) -> Self {
+        Self::of(kind, key.into(), String::new(), Some(Sealing::new(vault, plain)))
+    }
+
+    fn of(kind: Kind, key: String, body: String, seal: Option<Sealing>) -> Self {
         let (parent, subject, expires_at) = (None, None, None);
-        Ok(Self { kind, key, body, expect: Expect::Any, parent, subject, expires_at, logged: true })
+        Self { kind, key, body, expect: Expect::Any, parent, subject, expires_at, logged: true, seal }
+    }
+
+    /// The body as it is written with that version. Engines call this within the transaction.
+    pub(crate) fn body_at(&self, version: u64) -> Result<Cow<'_, str>, StoreError> {
+        match &self.seal {
+            None => Ok(Cow::Borrowed(&self.body)),
+            Some(seal) => seal.body(&Row { kind: self.kind, key: &self.key, version }).map(Cow::Owned),
+        }
     }
 
     /// Demands something of the record that it replaces.
@@ -206,6 +251,9 @@ impl Put {
         }
         if self.body.len() > BODY_MAX_BYTES {
             return Err(StoreError::TooLarge { what: "a body", max_bytes: BODY_MAX_BYTES });
+        }
+        if self.seal.as_ref().is_some_and(|seal| seal.len() > PLAIN_MAX_BYTES) {
+            return Err(StoreError::TooLarge { what: "what is to be sealed", max_bytes: PLAIN_MAX_BYTES });
         }
         Ok(())
     }

@@ -61,4 +61,10 @@ pub trait Store: Send + Sync + Debug {
     /// # Errors
     /// As every call.
     async fn trim(&self, now: Timestamp, keep: Seq) -> Result<u64, StoreError>;
+
+    /// Leaves nothing behind in the files of what was overwritten or deleted before. Waits for those who read meanwhile.
+    ///
+    /// # Errors
+    /// As every call. Something may then be left: call again.
+    async fn scrub(&self) -> Result<(), StoreError>;
 }

@@ -137,4 +137,8 @@ impl Store for Shelf {
     async fn trim(&self, _: Timestamp, _: Seq) -> Result<u64, StoreError> {
         unreachable!("containment trims nothing")
     }
+
+    async fn scrub(&self) -> Result<(), StoreError> {
+        unreachable!("containment scrubs nothing")
+    }
 }

@@ -10,10 +10,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use vestibule_inbound::jws::Key;
 use vestibule_model::{Digest, Timestamp};
+use vestibule_store::{Record, vault::Vault};
+use zeroize::{Zeroize, Zeroizing};
 
 use super::KeysError;
 
-/// A signing key as the store has it. Not `Debug`: it is the private key.
+/// A signing key as it is sealed. Not `Debug`: it is the private key.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct StoredKey {
@@ -31,8 +33,28 @@ impl StoredKey {
         Ok(Self { pkcs8: URL_SAFE_NO_PAD.encode(pkcs8.as_ref()), created_at: now })
     }
 
+    /// What is sealed in a record.
+    pub(super) fn unseal(vault: &Vault, record: &Record) -> Result<Self, KeysError> {
+        let plain = vault.open_record(record)?;
+        serde_json::from_slice(&plain).map_err(|_| KeysError::Unusable)
+    }
+
+    /// A record of the time before keys were sealed.
+    pub(super) fn unsealed(record: &Record) -> Option<Self> {
+        serde_json::from_str(&record.body).ok()
+    }
+
+    /// What is to be sealed.
+    pub(super) fn plain(&self) -> Result<Zeroizing<Vec<u8>>, KeysError> {
+        // Room from the start: a vector that grows would leave the key behind where it was.
+        let mut plain = Zeroizing::new(Vec::with_capacity(self.pkcs8.len() + 64));
+        serde_json::to_writer(&mut *plain, self).map_err(|_| KeysError::Unusable)?;
+        Ok(plain)
+    }
+
     pub(super) fn open(&self) -> Result<Pair, KeysError> {
         let pkcs8 = URL_SAFE_NO_PAD.decode(&self.pkcs8).map_err(|_| KeysError::Unusable)?;
+        let pkcs8 = Zeroizing::new(pkcs8);
         let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &pkcs8)
             .map_err(|_| KeysError::Unusable)?;
         // SEC 1 §2.3.3: 4, then the coordinates.
@@ -47,6 +69,12 @@ impl StoredKey {
             json!({"kty": "EC", "crv": "P-256", "x": x, "y": y, "kid": kid, "use": "sig", "alg": "ES256"});
         let public = Arc::new(Key::from_jwk(&jwk).map_err(|_| KeysError::Unusable)?);
         Ok(Pair { kid, private: EncodingKey::from_ec_der(&pkcs8), public, jwk })
+    }
+}
+
+impl Drop for StoredKey {
+    fn drop(&mut self) {
+        self.pkcs8.zeroize();
     }
 }
 

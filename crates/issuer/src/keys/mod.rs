@@ -14,7 +14,10 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 use vestibule_inbound::VerificationKeys;
 use vestibule_model::{Clock, Timestamp};
-use vestibule_store::{By, Change, Expect, Kind, Op, Put, Record, Store, StoreError, Subscriber};
+use vestibule_store::{
+    By, Change, Expect, Kind, Op, Put, Record, Store, StoreError, Subscriber,
+    vault::{Vault, VaultError},
+};
 
 use held::{Held, Pair, StoredKey};
 
@@ -30,6 +33,9 @@ pub enum KeysError {
     /// The store failed, or another gateway rotated at the same moment.
     #[error("the signing keys cannot be read or written")]
     Store(#[from] StoreError),
+    /// A stored key does not open.
+    #[error(transparent)]
+    Sealed(#[from] VaultError),
     /// What is stored is no ES256 key, or the cryptographic library refuses it.
     #[error("a signing key is not usable")]
     Unusable,
@@ -41,9 +47,10 @@ pub enum KeysError {
 /// The ES256 keys that sign our tokens: the newest one signs, older ones verify what they have signed until that has
 /// expired. They live in the store, so that every gateway signs and verifies with the same ones.
 ///
-/// The private keys are as safe as the store: it keeps them in files that only the gateway's user can read.
+/// The private keys lie there sealed: who reads the store and not the vault's key cannot mint tokens.
 pub struct Keys {
     store: Arc<dyn Store>,
+    vault: Arc<Vault>,
     clock: Arc<dyn Clock>,
     overlap: Duration,
     held: Mutex<BTreeMap<String, Held>>,
@@ -52,23 +59,27 @@ pub struct Keys {
 }
 
 impl Keys {
-    /// Loads the keys, and makes one if there is none that may sign. `token_ttl` is the longest life of a token.
+    /// Loads the keys, and makes one if there is none that may sign. `token_ttl` is the longest life of a token. Keys of the
+    /// time before they were sealed are sealed here, all at once, and leave nothing behind in the files of the store.
     ///
     /// # Errors
     /// [`KeysError`], when they cannot be read, used or written.
     pub async fn open(
         store: Arc<dyn Store>,
+        vault: Arc<Vault>,
         clock: Arc<dyn Clock>,
         token_ttl: Duration,
     ) -> Result<Arc<Self>, KeysError> {
         let keys = Arc::new(Self {
             store,
+            vault,
             clock,
             overlap: token_ttl + OVERLAP_MARGIN,
             held: Mutex::default(),
             signing: ArcSwapOption::empty(),
             verification: Arc::default(),
         });
+        keys.seal().await?;
         for record in keys.store.scan(Kind::SigningKey, By::All, None, KEYS_MAX).await? {
             keys.hold(&record)?;
         }
@@ -76,6 +87,28 @@ impl Keys {
             keys.rotate().await?;
         }
         Ok(keys)
+    }
+
+    /// All or none: where one is sealed, a key that is not was put there by somebody else, and is refused when it is read.
+    async fn seal(&self) -> Result<(), KeysError> {
+        let records = self.store.scan(Kind::SigningKey, By::All, None, KEYS_MAX).await?;
+        let keys = records.iter().map(|record| Some((record, StoredKey::unsealed(record)?)));
+        let mut ops = Vec::new();
+        for (record, key) in keys.collect::<Option<Vec<_>>>().unwrap_or_default() {
+            let put = self.sealed(&record.key, &key)?.expect(Expect::Version(record.version));
+            ops.push(Op::Put(Put { expires_at: record.expires_at, ..put }));
+        }
+        let has_sealed = !ops.is_empty();
+        self.store.commit(ops).await?;
+        // At every start: the last one may have been killed between the two.
+        let scrubbed = self.store.scrub().await;
+        if has_sealed {
+            return Ok(scrubbed?);
+        }
+        if let Err(error) = scrubbed {
+            tracing::warn!(%error, "what was deleted may still be in the files of the store");
+        }
+        Ok(())
     }
 
     /// Makes a new key, which signs at once. The ones before it verify until every token that they have signed has
@@ -90,12 +123,12 @@ impl Keys {
         let now = self.clock.now();
         let fresh = StoredKey::generate(now)?;
         let kid = fresh.open()?.kid;
-        let mut ops = vec![Op::Put(Put::new(Kind::SigningKey, kid.as_str(), &fresh)?.expect(Expect::Absent))];
+        let mut ops = vec![Op::Put(self.sealed(&kid, &fresh)?.expect(Expect::Absent))];
         let mut touched = vec![kid];
         let retire_at = now.plus(self.overlap);
         for old in self.active() {
             let Some(record) = self.store.get(Kind::SigningKey, &old).await? else { continue };
-            let put = Put::new(Kind::SigningKey, old.as_str(), &record.decode::<StoredKey>()?)?;
+            let put = self.sealed(&old, &StoredKey::unseal(&self.vault, &record)?)?;
             ops.push(Op::Put(put.expect(Expect::Version(record.version)).expires_at(retire_at)));
             touched.push(old);
         }
@@ -148,6 +181,10 @@ impl Keys {
         Ok(format!("{input}.{signature}"))
     }
 
+    fn sealed(&self, kid: &str, key: &StoredKey) -> Result<Put, KeysError> {
+        Ok(Put::sealed(Kind::SigningKey, kid, &self.vault, &key.plain()?))
+    }
+
     fn held(&self) -> MutexGuard<'_, BTreeMap<String, Held>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -161,11 +198,25 @@ impl Keys {
         let mut held = self.held();
         let known = held.get(&record.key);
         if known.is_none_or(|known| known.version < record.version) {
-            let key = read(record, known)?;
+            let key = self.read(record, known)?;
             held.insert(record.key.clone(), key);
             self.publish(&held);
         }
         Ok(())
+    }
+
+    /// The key of a record. One that is known keeps its `Arc`, so that what it has verified stays remembered.
+    fn read(&self, record: &Record, known: Option<&Held>) -> Result<Held, KeysError> {
+        let stored = StoredKey::unseal(&self.vault, record)?;
+        let pair = match known {
+            Some(known) => Arc::clone(&known.pair),
+            None => Arc::new(stored.open()?),
+        };
+        if pair.kid != record.key {
+            return Err(KeysError::Unusable);
+        }
+        let (version, created_at, retire_at) = (record.version, stored.created_at, record.expires_at);
+        Ok(Held { version, created_at, retire_at, pair })
     }
 
     /// INVARIANT: called with the lock on `held`, so that no older state is published over a newer one.
@@ -176,20 +227,6 @@ impl Keys {
         let newest = active.max_by_key(|key| (key.created_at, key.pair.kid.clone()));
         self.signing.store(newest.map(|key| Arc::clone(&key.pair)));
     }
-}
-
-/// The key of a record. One that is known keeps its `Arc`, so that what it has verified stays remembered.
-fn read(record: &Record, known: Option<&Held>) -> Result<Held, KeysError> {
-    let stored: StoredKey = record.decode()?;
-    let pair = match known {
-        Some(known) => Arc::clone(&known.pair),
-        None => Arc::new(stored.open()?),
-    };
-    if pair.kid != record.key {
-        return Err(KeysError::Unusable);
-    }
-    let (version, created_at, retire_at) = (record.version, stored.created_at, record.expires_at);
-    Ok(Held { version, created_at, retire_at, pair })
 }
 
 /// Which keys are in use, for the operator.
@@ -210,7 +247,8 @@ impl Subscriber for Keys {
         let mut held = self.held();
         let mut fresh = BTreeMap::new();
         for record in &records {
-            let key = read(record, held.get(&record.key)).map_err(|error| unreadable(&record.key, error))?;
+            let known = held.get(&record.key);
+            let key = self.read(record, known).map_err(|error| unreadable(&record.key, error))?;
             fresh.insert(record.key.clone(), key);
         }
         *held = fresh;
@@ -234,7 +272,7 @@ impl Subscriber for Keys {
 fn unreadable(kid: &str, error: KeysError) -> StoreError {
     match error {
         KeysError::Store(error) => error,
-        KeysError::Unusable | KeysError::Absent => {
+        KeysError::Sealed(_) | KeysError::Unusable | KeysError::Absent => {
             StoreError::Unreadable { kind: Kind::SigningKey, key: kid.to_owned(), source: Box::new(error) }
         }
     }

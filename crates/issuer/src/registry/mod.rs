@@ -243,7 +243,13 @@ impl Held {
                 }
                 Ok(None)
             }
-            Kind::Delegation | Kind::Deny | Kind::SigningKey | Kind::Operations | Kind::Meta => Ok(None),
+            Kind::Delegation
+            | Kind::Deny
+            | Kind::SigningKey
+            | Kind::Secret
+            | Kind::UpstreamToken
+            | Kind::Operations
+            | Kind::Meta => Ok(None),
         }
     }
 }

@@ -50,6 +50,10 @@ impl Store for Gone {
     async fn trim(&self, _now: Timestamp, _keep: Seq) -> Result<u64, StoreError> {
         Err(StoreError::Stopped)
     }
+
+    async fn scrub(&self) -> Result<(), StoreError> {
+        Err(StoreError::Stopped)
+    }
 }
 
 /// The issuer of `world`, on another store or with another view of what is revoked.

@@ -73,4 +73,8 @@ impl Store for Meddler {
     async fn trim(&self, now: Timestamp, keep: Seq) -> Result<u64, StoreError> {
         self.inner.trim(now, keep).await
     }
+
+    async fn scrub(&self) -> Result<(), StoreError> {
+        self.inner.scrub().await
+    }
 }

@@ -23,7 +23,10 @@ use vestibule_issuer::{
 };
 use vestibule_model::{AppId, AttemptId, Clock, Denial, FixedClock, OsEntropy, SeededEntropy, Timestamp};
 use vestibule_policy::{Lock, Options, PolicyFile, PolicySet};
-use vestibule_store::{Follower, SqliteStore, Store, Subscriber};
+use vestibule_store::{
+    Follower, SqliteStore, Store, Subscriber,
+    vault::{KeyFile, KeySource, Vault, unlock},
+};
 
 pub(crate) use crate::signer::Signer;
 
@@ -88,6 +91,11 @@ impl Ground {
 
     pub(crate) fn open(&self) -> Arc<dyn Store> {
         open(self.folder.path(), &self.clock)
+    }
+
+    pub(crate) async fn vault(&self) -> Arc<Vault> {
+        let file = KeyFile::new(self.folder.path().join("vault.key"));
+        unlock(&*self.open(), &KeySource::File { file, is_ours: true }).await.unwrap()
     }
 }
 
@@ -155,7 +163,9 @@ impl World {
             entropy: Arc::new(SeededEntropy::new(plan.seed)),
         };
         let registry = Registry::new(Arc::clone(&store), backing.clock.clone(), backing.entropy.clone());
-        let keys = Keys::open(Arc::clone(&store), backing.clock.clone(), TOKEN_TTL).await.unwrap();
+        let keys = Keys::open(Arc::clone(&store), ground.vault().await, backing.clock.clone(), TOKEN_TTL)
+            .await
+            .unwrap();
         let judges = Judges {
             containment: Containment::new(Arc::clone(&store), backing.clock.clone()),
             lock: lock(plan.policies),

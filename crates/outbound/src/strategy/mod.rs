@@ -62,7 +62,7 @@ impl Strategy {
         Ok(match config {
             StrategyConfig::None => Self::None,
             StrategyConfig::Static(config) => {
-                Self::Static(StaticSecret::new(config, means.secrets, Arc::clone(&means.clock))?)
+                Self::Static(StaticSecret::new(config, means.secrets.clone(), Arc::clone(&means.clock))?)
             }
             StrategyConfig::Agent(config) => {
                 Self::Agent(CalledAgent::new(config, Arc::clone(&means.call_tokens)))

@@ -73,6 +73,15 @@ impl StaticConfig {
         }
     }
 
+    /// What can be said of it while there is no secret.
+    fn check(&self) -> Result<(), OutboundError> {
+        self.placed(&SecretString::from("a-secret")).map(|_| ())
+    }
+
+    fn placed(&self, secret: &SecretString) -> Result<Placement, OutboundError> {
+        self.place(secret).map_err(|rule| OutboundError::Strategy { secret: self.secret().clone(), rule })
+    }
+
     /// Puts the secret in its place. The error says what is wrong with the configuration or with the secret's form.
     fn place(&self, secret: &SecretString) -> Result<Placement, &'static str> {
         let secret = secret.expose_secret();
@@ -125,7 +134,8 @@ pub(crate) struct StaticSecret {
 #[derive(Debug)]
 struct Current {
     read_at: Monotonic,
-    placement: Placement,
+    /// None when the vault had no usable secret at the start.
+    placement: Option<Placement>,
 }
 
 impl StaticSecret {
@@ -135,7 +145,13 @@ impl StaticSecret {
         clock: Arc<dyn Clock>,
     ) -> Result<Self, OutboundError> {
         let read_at = clock.monotonic();
-        let placement = read(&config, secrets)?;
+        let placement = if let SecretRef::Vault(_) = config.secret() {
+            config.check()?;
+            // Without a usable one the application is closed: setting it takes a gateway that runs.
+            read(&config, &secrets).ok()
+        } else {
+            Some(read(&config, &secrets)?)
+        };
         let current = ArcSwap::from_pointee(Current { read_at, placement });
         Ok(Self { config, secrets, clock, current, reading: Mutex::new(()) })
     }
@@ -148,19 +164,19 @@ impl StaticSecret {
         if let Some(placement) = self.fresh() {
             return Ok(placement);
         }
-        let (config, secrets, read_at) = (self.config.clone(), self.secrets, self.clock.monotonic());
+        let (config, secrets, read_at) = (self.config.clone(), self.secrets.clone(), self.clock.monotonic());
         // A secret that is gone is a secret taken away: the last one is not used on.
-        let placement = tokio::task::spawn_blocking(move || read(&config, secrets))
+        let placement = tokio::task::spawn_blocking(move || read(&config, &secrets))
             .await
             .map_err(|error| Fault::new(FaultKind::Internal, error))?
             .map_err(|error| Fault::new(FaultKind::AccessUnavailable, error))?;
-        self.current.store(Arc::new(Current { read_at, placement: placement.clone() }));
+        self.current.store(Arc::new(Current { read_at, placement: Some(placement.clone()) }));
         Ok(placement)
     }
 
     fn fresh(&self) -> Option<Placement> {
         let current = self.current.load();
-        (self.clock.monotonic().since(current.read_at) < FRESH).then(|| current.placement.clone())
+        if self.clock.monotonic().since(current.read_at) < FRESH { current.placement.clone() } else { None }
     }
 
     pub(super) fn describe(&self) -> String {
@@ -174,7 +190,6 @@ impl StaticSecret {
     }
 }
 
-fn read(config: &StaticConfig, secrets: Secrets) -> Result<Placement, OutboundError> {
-    let secret = secrets.read(config.secret())?;
-    config.place(&secret).map_err(|rule| OutboundError::Strategy { secret: config.secret().clone(), rule })
+fn read(config: &StaticConfig, secrets: &Secrets) -> Result<Placement, OutboundError> {
+    config.placed(&secrets.read(config.secret())?)
 }

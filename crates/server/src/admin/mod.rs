@@ -9,6 +9,7 @@ mod keys;
 mod policies;
 mod probes;
 mod revocations;
+mod secrets;
 mod trace;
 
 use std::sync::Arc;
@@ -18,7 +19,7 @@ use axum::{
     body::Body,
     extract::{DefaultBodyLimit, Request, State},
     middleware::{self, Next},
-    routing::{get, post},
+    routing::{get, post, put},
 };
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use secrecy::ExposeSecret;
@@ -70,6 +71,9 @@ fn router(gateway: Arc<Gateway>) -> Router {
         .route("/admin/v1/delegations/{id}", get(delegations::show))
         .route("/admin/v1/keys", get(keys::status))
         .route("/admin/v1/keys/rotate", post(keys::rotate))
+        .route("/admin/v1/keys/vault/rotate", post(keys::rotate_vault))
+        .route("/admin/v1/secrets", get(secrets::list))
+        .route("/admin/v1/secrets/{id}", put(secrets::set).delete(secrets::remove))
         .route("/admin/v1/policies", get(policies::status))
         .route("/admin/v1/policies/check", post(policies::check))
         .route("/admin/v1/policies/explain", post(policies::explain))

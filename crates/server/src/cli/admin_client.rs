@@ -76,6 +76,14 @@ impl AdminClient {
         self.ask(Method::POST, path, Some(body)).await
     }
 
+    pub(super) async fn put(&self, path: &str, body: &Value) -> Result<Value, Failure> {
+        self.ask(Method::PUT, path, Some(body)).await
+    }
+
+    pub(super) async fn delete(&self, path: &str) -> Result<Value, Failure> {
+        self.ask(Method::DELETE, path, None).await
+    }
+
     /// The items of a list, over all its pages.
     pub(super) async fn all(&self, path: &str) -> Result<Vec<Value>, Failure> {
         let mut items = Vec::new();

@@ -16,6 +16,7 @@ mod policy;
 mod quickstart;
 mod run;
 mod sandbox;
+mod secret;
 mod starter;
 mod tour;
 mod trace;
@@ -74,9 +75,11 @@ enum Command {
     /// Check, test and explain policies.
     #[command(subcommand)]
     Policy(policy::Policy),
-    /// Look at and rotate the issuer's signing keys.
+    /// Look at and rotate the issuer's signing keys, and the keys of the vault.
     #[command(subcommand)]
     Keys(keys::Keys),
+    #[command(subcommand)]
+    Secret(secret::Secret),
     #[command(subcommand)]
     Sandbox(sandbox::Sandbox),
 }
@@ -160,6 +163,7 @@ async fn execute(command: Command, out: &Out) -> Outcome {
         Command::Audit(command) => command.execute(out).await,
         Command::Policy(command) => command.execute(out).await,
         Command::Keys(command) => command.execute(out).await,
+        Command::Secret(command) => command.execute(out).await,
         Command::Sandbox(command) => command.execute(out),
     }
 }

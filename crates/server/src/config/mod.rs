@@ -14,7 +14,7 @@ use std::{
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use vestibule_outbound::LITERAL_SECRET;
+use vestibule_outbound::{LITERAL_SECRET, SecretRef};
 
 pub use app::{AppConfig, HttpAppConfig, McpAppConfig, RecordConfig};
 pub use limits::LimitsConfig;
@@ -71,6 +71,8 @@ pub struct GatewayConfig {
     pub admin: AdminConfig,
     /// Where the state lies.
     pub state: StateConfig,
+    /// What seals secrets in the state.
+    pub vault: VaultConfig,
     /// The tamper-evident record.
     pub evidence: EvidenceSection,
     /// The tokens that the embedded issuer mints.
@@ -101,6 +103,17 @@ impl Default for StateConfig {
     fn default() -> Self {
         Self { folder: "state".into(), lease_ms: 2_000 }
     }
+}
+
+/// What seals secrets in the state: signing keys, and what `vestibule secret set` was given.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct VaultConfig {
+    /// Where its keys come from: a file that only its owner may read, or a variable of the environment. Each key is 32 bytes
+    /// in base64; several are separated by line ends or commas, the first one seals and the others open. Without this key,
+    /// the file `vault.key` in the state folder, which is made at the first start. Whoever has it and the state folder has
+    /// the secrets: keep it out of the folder's backups.
+    pub key: Option<SecretRef>,
 }
 
 /// When an entry of the record must be on disk.

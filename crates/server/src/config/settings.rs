@@ -31,6 +31,10 @@ pub struct Settings {
     pub admin_token_is_ours: bool,
     /// Folder of the embedded database.
     pub state_folder: PathBuf,
+    /// Where the keys of the vault come from: a file or a variable.
+    pub vault_key: SecretRef,
+    /// Whether the vault's key is ours to make when its file is missing and nothing was sealed.
+    pub vault_key_is_ours: bool,
     /// The age of the view of revocations beyond which the gateway refuses.
     pub lease: Duration,
     /// Folder of the log.
@@ -119,6 +123,8 @@ impl Settings {
         within("tokens.max_depth", config.tokens.max_depth.into(), 1, 8)?;
         within("tokens.max_children", config.tokens.max_children.into(), 1, 10_000)?;
         within("evidence.segment_max_bytes", config.evidence.segment_max_bytes, 64 << 10, 1 << 30)?;
+        refuse_in_vault("admin.token", config.admin.token.as_ref())?;
+        refuse_in_vault("vault.key", config.vault.key.as_ref())?;
         let apps = config
             .apps
             .into_iter()
@@ -147,6 +153,11 @@ impl Settings {
                 .admin
                 .token
                 .map_or_else(|| SecretRef::File(folder.join("admin.token")), |token| token.resolved(folder)),
+            vault_key_is_ours: config.vault.key.is_none(),
+            vault_key: config.vault.key.map_or_else(
+                || SecretRef::File(folder.join(&config.state.folder).join("vault.key")),
+                |key| key.resolved(folder),
+            ),
             state_folder: folder.join(config.state.folder),
             lease: Duration::from_millis(config.state.lease_ms),
             evidence_folder: folder.join(config.evidence.folder),
@@ -177,6 +188,18 @@ fn listener(
     let public_url = public_url.map(|text| origin_url(&format!("{name}.public_url"), &text)).transpose()?;
     let tls = tls.map(|tls| TlsConfig { cert: folder.join(tls.cert), key: folder.join(tls.key) });
     Ok(ListenerSettings { listen, public_url, also_known_as: BTreeSet::new(), tls })
+}
+
+/// For what is needed before there is a vault, or to get at it.
+fn refuse_in_vault(key: &str, place: Option<&SecretRef>) -> Result<(), ConfigError> {
+    match place {
+        Some(SecretRef::Vault(_)) => {
+            let rule =
+                "cannot lie in the vault, which is opened later: give `{ file: PATH }` or `{ env: NAME }`";
+            Err(ConfigError::value(key, rule))
+        }
+        Some(SecretRef::File(_) | SecretRef::Env(_)) | None => Ok(()),
+    }
 }
 
 /// An http(s) URL that is nothing but an origin.

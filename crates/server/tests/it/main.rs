@@ -24,4 +24,5 @@ mod quickstart;
 mod record;
 mod routes;
 mod token_endpoint;
+mod vault;
 mod wire;

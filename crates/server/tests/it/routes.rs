@@ -36,10 +36,11 @@ impl House {
     }
 
     /// What an operator can see of the state: what no stranger may have changed.
-    async fn state(&self) -> [Value; 3] {
+    async fn state(&self) -> [Value; 4] {
         let agents = self.gateway.get("/admin/v1/agents").await;
         let keys = self.gateway.get("/admin/v1/keys").await;
-        [agents, keys, self.gateway.get("/admin/v1/revocations").await]
+        let secrets = self.gateway.get("/admin/v1/secrets").await;
+        [agents, keys, secrets, self.gateway.get("/admin/v1/revocations").await]
     }
 
     fn admin(&self, method: &str, path: &str) -> Call {
@@ -166,18 +167,22 @@ async fn every_row_of_the_admin_listener_is_served_to_the_operator() {
     let part = |key: &str| called[key].as_str().unwrap().to_owned();
     let (attempt, workflow) = (part("attempt"), part("workflow"));
     let node = called["chain"][0]["node"].as_str().unwrap();
+    let kept =
+        house.gateway.admin("PUT", "/admin/v1/secrets/kept").json(&json!({ "value": "s" })).send().await;
+    assert_eq!(kept.status, 200);
     for (route, method) in cells(ADMIN) {
         let id = match route.path {
             path if path.contains("/agents/") => "a",
             path if path.contains("/apps/") => "web",
             path if path.contains("/delegations/") => node,
             path if path.contains("/workflows/") => &workflow,
+            path if path.contains("/secrets/") => "kept",
             _ => &attempt,
         };
         let path = example(route, id);
         let reply = house.gateway.admin(method, &path).json(&json!({})).open().await.unwrap();
         assert!(!matches!(reply.status.as_u16(), 401 | 404 | 405), "{method} {path}: {}", reply.status);
-        let other = if method == "GET" { "DELETE" } else { "PUT" };
+        let other = if route.methods.contains(&"DELETE") { "PATCH" } else { "DELETE" };
         let reply = house.gateway.admin(other, &path).send().await;
         assert_eq!(reply.status, 405, "{other} {path}");
     }

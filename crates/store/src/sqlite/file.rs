@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use rusqlite::{Connection, TransactionBehavior};
+use rusqlite::{Connection, TransactionBehavior, ffi};
 
 use super::failed_to;
 use crate::StoreError;
@@ -19,6 +19,7 @@ pub(super) fn open(path: &Path, synchronous: &str, migrations: &[&str]) -> Resul
     protect(path).map_err(|source| StoreError::File { path: path.to_owned(), source })?;
     let mut conn = Connection::open(path).map_err(failed_to("open the file"))?;
     configure(&conn, synchronous).map_err(failed_to("configure the file"))?;
+    forget(&conn, migrations).map_err(failed_to("rewrite the file"))?;
     migrate(&mut conn, migrations)?;
     Ok(conn)
 }
@@ -44,8 +45,36 @@ fn configure(conn: &Connection, synchronous: &str) -> rusqlite::Result<()> {
         return Err(rusqlite::Error::InvalidQuery);
     }
     conn.pragma_update(None, "synchronous", synchronous)?;
+    // What is deleted or replaced is overwritten with zeros: signing keys of a time before they were sealed, and texts
+    // under a key of the vault that is gone.
+    conn.pragma_update(None, "secure_delete", true)?;
     conn.set_prepared_statement_cache_capacity(32);
     Ok(())
+}
+
+/// Before the second schema, what was deleted stayed where it was: the file is written anew without it, once. In memory,
+/// or a copy of everything would lie in the system's folder for temporary files for a while.
+fn forget(conn: &Connection, migrations: &[&str]) -> rusqlite::Result<()> {
+    let found: usize = conn.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    if found != 1 || migrations.len() < 2 {
+        return Ok(());
+    }
+    conn.execute_batch("PRAGMA temp_store = MEMORY; VACUUM; PRAGMA temp_store = DEFAULT;")
+}
+
+/// Another connection to a file that is open already.
+pub(super) fn reopen(path: &Path) -> rusqlite::Result<Connection> {
+    let conn = Connection::open(path)?;
+    conn.busy_timeout(BUSY_TIMEOUT)?;
+    conn.pragma_update(None, "secure_delete", true)?;
+    Ok(conn)
+}
+
+/// Brings the write-ahead log into the database file, and leaves none of it behind.
+pub(super) fn checkpoint(conn: &Connection) -> rusqlite::Result<()> {
+    let is_busy: bool = conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+    let busy = || rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_BUSY), None);
+    if is_busy { Err(busy()) } else { Ok(()) }
 }
 
 fn migrate(conn: &mut Connection, migrations: &[&str]) -> Result<(), StoreError> {

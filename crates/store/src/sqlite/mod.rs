@@ -14,10 +14,13 @@ mod readers;
 mod state;
 mod writer;
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use async_trait::async_trait;
-use tokio::sync::watch;
+use tokio::{sync::watch, task::spawn_blocking};
 use vestibule_model::{Clock, Timestamp};
 
 use self::{readers::Readers, writer::Writer};
@@ -30,6 +33,7 @@ pub struct SqliteStore {
     claims: Writer,
     readers: Readers,
     hint: watch::Sender<Seq>,
+    state_path: PathBuf,
     clock: Arc<dyn Clock>,
 }
 
@@ -50,6 +54,7 @@ impl SqliteStore {
             claims: Writer::start("store-claims", claims)?,
             readers: Readers::open(&state_path)?,
             hint: watch::Sender::new(head),
+            state_path,
             clock,
         })
     }
@@ -110,6 +115,16 @@ impl Store for SqliteStore {
         let state = self.state.run(move |conn| state::trim(conn, now, keep)).await?;
         let claims = self.claims.run(move |conn| claims::trim(conn, now)).await?;
         Ok(state + claims)
+    }
+
+    /// Deleted content is overwritten as it is deleted (`secure_delete`); what is left is the write-ahead log. On a
+    /// connection of its own, for the writer's is always within a transaction.
+    async fn scrub(&self) -> Result<(), StoreError> {
+        let path = self.state_path.clone();
+        let doing = "clear its write-ahead log";
+        let work = move || file::checkpoint(&file::reopen(&path)?);
+        let done = spawn_blocking(work).await.map_err(|error| StoreError::unavailable(doing, error))?;
+        done.map_err(failed_to(doing))
     }
 }
 

@@ -7,10 +7,11 @@ use rusqlite::{
 use vestibule_model::Timestamp;
 
 use super::failed_to;
-use crate::{By, Change, Changes, Expect, Kind, Op, Put, Record, Seq, StoreError};
+use crate::{By, Change, Changes, Expect, Kind, Op, Put, Record, Seq, StoreError, vault::Rewrapping};
 
 /// The epoch comes from SQLite's own generator, which the system seeds: it must be new, not secret.
-pub(super) const MIGRATIONS: &[&str] = &["
+pub(super) const MIGRATIONS: &[&str] = &[
+    "
     CREATE TABLE head (
         id INTEGER PRIMARY KEY CHECK (id = 1),
         epoch TEXT NOT NULL,
@@ -35,7 +36,10 @@ pub(super) const MIGRATIONS: &[&str] = &["
     CREATE INDEX record_by_parent ON record (kind, parent, key) WHERE parent IS NOT NULL;
     CREATE INDEX record_by_subject ON record (kind, subject, key) WHERE subject IS NOT NULL;
     CREATE INDEX record_by_expiry ON record (expires_at) WHERE expires_at IS NOT NULL;
-"];
+",
+    // No new tables. Until here what was deleted stayed in the file: see `file::forget`.
+    "",
+];
 
 const SELECT: &str = "SELECT kind, key, version, parent, subject, expires_at, body FROM record WHERE ";
 
@@ -45,6 +49,7 @@ pub(super) fn commit(conn: &Connection, ops: &[Op], now: Timestamp) -> Result<Se
         match op {
             Op::Put(put) => write(conn, put, now)?,
             Op::Delete { kind, key } => delete(conn, *kind, key).map_err(failed_to("delete a record"))?,
+            Op::Rewrap(row) => rewrap(conn, row)?,
         }
     }
     head(conn).map(|(seq, _)| seq).map_err(failed_to("read the head"))
@@ -63,7 +68,7 @@ fn write(conn: &Connection, put: &Put, now: Timestamp) -> Result<(), StoreError>
         return Err(StoreError::Conflict { kind: put.kind, key: put.key.clone() });
     }
     let version = standing.map_or(0, |(version, _)| version) + 1;
-    replace(conn, put, version).map_err(&failed)?;
+    replace(conn, put, version, &put.body_at(version)?).map_err(&failed)?;
     if put.logged { log(conn, put.kind, &put.key).map_err(&failed) } else { Ok(()) }
 }
 
@@ -73,7 +78,7 @@ fn standing(conn: &Connection, kind: Kind, key: &str) -> rusqlite::Result<Option
         .optional()
 }
 
-fn replace(conn: &Connection, put: &Put, version: u64) -> rusqlite::Result<()> {
+fn replace(conn: &Connection, put: &Put, version: u64, body: &str) -> rusqlite::Result<()> {
     conn.prepare_cached(
         "INSERT OR REPLACE INTO record (kind, key, version, parent, subject, expires_at, body)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
@@ -85,8 +90,26 @@ fn replace(conn: &Connection, put: &Put, version: u64) -> rusqlite::Result<()> {
         &put.parent,
         &put.subject,
         put.expires_at.map(Timestamp::millis),
-        &put.body,
+        body,
     ))?;
+    Ok(())
+}
+
+/// The body as it stands here, so a writer that was faster is not undone.
+fn rewrap(conn: &Connection, row: &Rewrapping) -> Result<(), StoreError> {
+    let failed = failed_to("rewrap a record");
+    let standing: Option<(u64, String)> = conn
+        .prepare_cached("SELECT version, body FROM record WHERE kind = ?1 AND key = ?2")
+        .and_then(|mut found| {
+            found.query_row((row.kind, &row.key), |r| Ok((r.get(0)?, r.get(1)?))).optional()
+        })
+        .map_err(&failed)?;
+    let Some((version, standing)) = standing else { return Ok(()) };
+    if let Some(body) = row.body(version, &standing)? {
+        conn.prepare_cached("UPDATE record SET body = ?3 WHERE kind = ?1 AND key = ?2")
+            .and_then(|mut update| update.execute((row.kind, &row.key, body)))
+            .map_err(&failed)?;
+    }
     Ok(())
 }
 

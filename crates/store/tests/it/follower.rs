@@ -265,6 +265,10 @@ impl Store for Link {
     async fn trim(&self, now: Timestamp, keep: Seq) -> Result<u64, StoreError> {
         self.store().trim(now, keep).await
     }
+
+    async fn scrub(&self) -> Result<(), StoreError> {
+        self.store().scrub().await
+    }
 }
 
 /// Holds what it is told. Refuses to while it is jammed.

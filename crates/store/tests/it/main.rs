@@ -4,3 +4,4 @@
 
 mod follower;
 mod sqlite;
+mod vault;

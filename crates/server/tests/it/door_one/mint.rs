@@ -5,7 +5,10 @@ use std::sync::Arc;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 use vestibule_model::SystemClock;
-use vestibule_store::{By, Kind, SqliteStore, Store};
+use vestibule_store::{
+    By, Kind, SqliteStore, Store,
+    vault::{KeyFile, Vault},
+};
 use vestibule_testkit::AgentKey;
 
 use super::parts;
@@ -25,7 +28,10 @@ impl Mint {
         let store = SqliteStore::open(&gateway.dir.path().join("state"), clock).unwrap();
         let records = store.scan(Kind::SigningKey, By::All, None, 2).await.unwrap();
         assert_eq!(records.len(), 1);
-        let stored: Value = records[0].decode().unwrap();
+        let file = KeyFile::new(gateway.dir.path().join("state/vault.key"));
+        let vault = Vault::new(file.read().unwrap().unwrap());
+        let plain = vault.open_record(&records[0]).unwrap();
+        let stored: Value = serde_json::from_slice(&plain).unwrap();
         let pkcs8 = URL_SAFE_NO_PAD.decode(stored["pkcs8"].as_str().unwrap()).unwrap();
         let (header, claims) = parts(token);
         Self { key: AgentKey::from_pkcs8(&records[0].key, &pkcs8), header, claims }
