@@ -3,7 +3,7 @@ use std::fmt;
 use serde::{Serialize, de::DeserializeOwned};
 use vestibule_model::Timestamp;
 
-use crate::StoreError;
+use crate::{Charge, Recount, StoreError};
 
 /// A key has at most this many bytes: the longest agent id (2048) and room for a prefix.
 pub const KEY_MAX_BYTES: usize = 2304;
@@ -116,6 +116,10 @@ pub enum Op {
         /// Its key.
         key: String,
     },
+    /// Counts one more, unless as many as may be are counted.
+    Charge(Charge),
+    /// Corrects a counter.
+    Recount(Recount),
 }
 
 impl fmt::Debug for Record {

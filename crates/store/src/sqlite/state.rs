@@ -6,11 +6,12 @@ use rusqlite::{
 };
 use vestibule_model::Timestamp;
 
-use super::failed_to;
+use super::{counters, failed_to};
 use crate::{By, Change, Changes, Expect, Kind, Op, Put, Record, Seq, StoreError};
 
 /// The epoch comes from SQLite's own generator, which the system seeds: it must be new, not secret.
-pub(super) const MIGRATIONS: &[&str] = &["
+pub(super) const MIGRATIONS: &[&str] = &[
+    "
     CREATE TABLE head (
         id INTEGER PRIMARY KEY CHECK (id = 1),
         epoch TEXT NOT NULL,
@@ -35,7 +36,9 @@ pub(super) const MIGRATIONS: &[&str] = &["
     CREATE INDEX record_by_parent ON record (kind, parent, key) WHERE parent IS NOT NULL;
     CREATE INDEX record_by_subject ON record (kind, subject, key) WHERE subject IS NOT NULL;
     CREATE INDEX record_by_expiry ON record (expires_at) WHERE expires_at IS NOT NULL;
-"];
+",
+    counters::MIGRATION,
+];
 
 const SELECT: &str = "SELECT kind, key, version, parent, subject, expires_at, body FROM record WHERE ";
 
@@ -45,6 +48,8 @@ pub(super) fn commit(conn: &Connection, ops: &[Op], now: Timestamp) -> Result<Se
         match op {
             Op::Put(put) => write(conn, put, now)?,
             Op::Delete { kind, key } => delete(conn, *kind, key).map_err(failed_to("delete a record"))?,
+            Op::Charge(charge) => counters::charge(conn, charge, now)?,
+            Op::Recount(recount) => counters::recount(conn, recount, now)?,
         }
     }
     head(conn).map(|(seq, _)| seq).map_err(failed_to("read the head"))
@@ -190,7 +195,7 @@ pub(super) fn trim(conn: &Connection, now: Timestamp, keep: Seq) -> Result<u64, 
     let records =
         conn.execute("DELETE FROM record WHERE expires_at <= ?1", [now.millis()]).map_err(&failed)?;
     let log = conn.execute("DELETE FROM change_log WHERE seq < ?1", [keep]).map_err(&failed)?;
-    Ok((records + log) as u64)
+    Ok((records + log) as u64 + counters::trim(conn, now)?)
 }
 
 fn is_live(expires_at: Option<Timestamp>, now: Timestamp) -> bool {
