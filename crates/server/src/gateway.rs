@@ -216,6 +216,8 @@ fn issuer_config(settings: &Settings, issuer: &str, apps: &Apps) -> IssuerConfig
         node_ttl: settings.delegation_ttl,
         max_depth: settings.max_depth,
         max_children: settings.max_children,
+        max_tree_nodes: settings.max_tree_nodes,
+        max_roots: settings.max_roots,
         scope_claims: settings.scope_claims.clone(),
         ..IssuerConfig::new(issuer, resources)
     }

@@ -151,11 +151,22 @@ pub struct TokensConfig {
     pub max_depth: u8,
     /// Most agents that one delegation may have spawned and that live. 1 to 10,000.
     pub max_children: u32,
+    /// Most living delegations of one tree, its root included. 1 to 1,000,000.
+    pub max_tree_nodes: u32,
+    /// Most living root delegations of one agent. 1 to 1,000,000.
+    pub max_roots: u32,
 }
 
 impl Default for TokensConfig {
     fn default() -> Self {
-        Self { ttl_seconds: 120, delegation_ttl_seconds: 3_600, max_depth: 4, max_children: 1_000 }
+        Self {
+            ttl_seconds: 120,
+            delegation_ttl_seconds: 3_600,
+            max_depth: 4,
+            max_children: 1_000,
+            max_tree_nodes: 10_000,
+            max_roots: 10_000,
+        }
     }
 }
 

@@ -49,6 +49,10 @@ pub struct Settings {
     pub max_depth: u8,
     /// Most living agents spawned under one delegation.
     pub max_children: u32,
+    /// Most living delegations of one tree.
+    pub max_tree_nodes: u32,
+    /// Most living roots of one agent.
+    pub max_roots: u32,
     /// Whose users agents may act for.
     pub user_issuers: Vec<UserIssuerConfig>,
     /// The claims that each scope releases.
@@ -118,6 +122,8 @@ impl Settings {
         within("tokens.delegation_ttl_seconds", config.tokens.delegation_ttl_seconds, 300, 86_400)?;
         within("tokens.max_depth", config.tokens.max_depth.into(), 1, 8)?;
         within("tokens.max_children", config.tokens.max_children.into(), 1, 10_000)?;
+        within("tokens.max_tree_nodes", config.tokens.max_tree_nodes.into(), 1, 1_000_000)?;
+        within("tokens.max_roots", config.tokens.max_roots.into(), 1, 1_000_000)?;
         within("evidence.segment_max_bytes", config.evidence.segment_max_bytes, 64 << 10, 1 << 30)?;
         let apps = config
             .apps
@@ -157,6 +163,8 @@ impl Settings {
             delegation_ttl: Duration::from_secs(config.tokens.delegation_ttl_seconds),
             max_depth: config.tokens.max_depth,
             max_children: config.tokens.max_children,
+            max_tree_nodes: config.tokens.max_tree_nodes,
+            max_roots: config.tokens.max_roots,
             user_issuers,
             scope_claims: config.scopes.into_iter().map(|(scope, what)| (scope, what.claims)).collect(),
             policies_folder: folder.join(config.policies.folder),
