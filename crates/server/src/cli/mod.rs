@@ -10,6 +10,7 @@ mod audit;
 mod config;
 mod delegation;
 mod keys;
+mod limit;
 mod order;
 mod output;
 mod policy;
@@ -77,6 +78,9 @@ enum Command {
     /// Look at and rotate the issuer's signing keys.
     #[command(subcommand)]
     Keys(keys::Keys),
+    /// Look at rates and quotas.
+    #[command(subcommand)]
+    Limit(limit::Limit),
     #[command(subcommand)]
     Sandbox(sandbox::Sandbox),
 }
@@ -160,6 +164,7 @@ async fn execute(command: Command, out: &Out) -> Outcome {
         Command::Audit(command) => command.execute(out).await,
         Command::Policy(command) => command.execute(out).await,
         Command::Keys(command) => command.execute(out).await,
+        Command::Limit(command) => command.execute(out).await,
         Command::Sandbox(command) => command.execute(out),
     }
 }

@@ -2,6 +2,7 @@
 //! with every path resolved. Unknown keys, duplicate keys and literal secrets are errors with line and column.
 
 mod app;
+mod limit_rules;
 mod limits;
 mod listener;
 mod settings;
@@ -17,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use vestibule_outbound::LITERAL_SECRET;
 
 pub use app::{AppConfig, HttpAppConfig, McpAppConfig, RecordConfig};
+pub use limit_rules::{Only, OnlyConfig, Per, Period, Quota, QuotaConfig, Rate, RateConfig, Rule};
 pub use limits::LimitsConfig;
 pub use listener::{AdminConfig, DataConfig, TlsConfig};
 pub use settings::{AppSettings, ListenerSettings, Settings};

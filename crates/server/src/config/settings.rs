@@ -11,8 +11,8 @@ use vestibule_model::{AppId, AppKind};
 use vestibule_outbound::{SecretRef, StrategyConfig};
 
 use super::{
-    AppConfig, ConfigError, EvidenceMode, GatewayConfig, HttpAppConfig, LimitsConfig, McpAppConfig,
-    RecordConfig, TlsConfig, app::ReviewConfig, limits::within,
+    AppConfig, ConfigError, EvidenceMode, GatewayConfig, HttpAppConfig, LimitsConfig, McpAppConfig, Quota,
+    Rate, RecordConfig, TlsConfig, app::ReviewConfig, limit_rules, limits::within,
 };
 use crate::http_app::Routes;
 
@@ -63,6 +63,10 @@ pub struct Settings {
     pub timezone: String,
     /// Bounds.
     pub limits: LimitsConfig,
+    /// How fast calls may follow each other.
+    pub rates: Vec<Rate>,
+    /// How many permitted calls there may be in an hour or a day.
+    pub quotas: Vec<Quota>,
     /// The applications, in order of their ids.
     pub apps: Vec<AppSettings>,
 }
@@ -130,6 +134,7 @@ impl Settings {
             .into_iter()
             .map(|(id, app)| AppSettings::check(&id, app, folder))
             .collect::<Result<Vec<_>, _>>()?;
+        let (rates, quotas) = limit_rules::check(&config.limits, &apps, &config.policies.timezone)?;
         let user_issuers = config.user_issuers.into_iter().map(|(name, issuer)| issuer.check(&name));
         let user_issuers: Vec<UserIssuerConfig> = user_issuers.collect::<Result<_, _>>()?;
         let data = listener("data", config.data.listen, config.data.public_url, config.data.tls, folder)?
@@ -170,6 +175,8 @@ impl Settings {
             policies_folder: folder.join(config.policies.folder),
             timezone: config.policies.timezone,
             limits: config.limits,
+            rates,
+            quotas,
             apps,
         })
     }
