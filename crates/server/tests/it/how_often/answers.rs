@@ -1,5 +1,5 @@
 use serde_json::{Value, json};
-use vestibule_testkit::{Era, Mcp, TestUpstream};
+use vestibule_testkit::{Era, Http, Mcp, TestUpstream};
 
 use super::{Caller, limited, ok, scene};
 use crate::gateway::{PERMIT_TESTERS, TestGateway, call, rpc, wednesday_noon};
@@ -44,7 +44,7 @@ async fn an_mcp_client_gets_a_json_rpc_error_and_what_is_under_way_can_still_be_
     let tool = |name: &str| json!({ "name": name, "inputSchema": { "type": "object" } });
     let upstream = TestUpstream::mcp(Mcp::new(Era::Legacy, vec![tool("work"), tool("rest")])).await;
     let config = format!(
-        "limits: {{ rates: [ {{ name: calm, per: [agent], only: {{ apps: [app] }}, calls: 2, seconds: 60 }} ], \
+        "limits: {{ rates: [ {{ name: calm, per: [agent], only: {{ apps: [app] }}, calls: 3, seconds: 60 }} ], \
          quotas: [ {{ name: works, per: [user, app], calls: 1, per_period: day }}, {{ name: rests, per: [app], only: {{ \
          operations: [app__rest] }}, calls: 1, per_period: hour }} ] }}\napps: {{ app: {{ mcp: {{ url: '{}/mcp' }} }} }}",
         upstream.url()
@@ -52,13 +52,21 @@ async fn an_mcp_client_gets_a_json_rpc_error_and_what_is_under_way_can_still_be_
     let clock = wednesday_noon();
     let gateway = TestGateway::start_at(&clock, &config, &[("all.cedar", PERMIT_TESTERS)]).await;
     let (url, token) = (gateway.resource("app"), gateway.token("a", "app").await);
-    let send = async |message: &Value| rpc(&url, &token, message).await;
+    let client = json!({ "name": "test", "version": "1" });
+    let params = json!({ "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": client });
+    let begin = json!({ "jsonrpc": "2.0", "id": 0, "method": "initialize", "params": params });
+    let session = rpc(&url, &token, &begin).await.header("mcp-session-id").to_owned();
+    let send = async |message: &Value| {
+        let call = Http::post(&url).bearer(&token).header("mcp-session-id", &session);
+        let call = call.header("accept", "application/json, text/event-stream");
+        call.header("mcp-protocol-version", "2025-11-25").json(message).send().await
+    };
     let seen = |method: &str| upstream.requests().iter().filter(|it| it.json()["method"] == method).count();
     assert_eq!(send(&call("rest", json!({}))).await.status, 200);
     for (message, code, name, wait) in [
         (call("rest", json!({})), "quota-exceeded", "rests", "3600"),
-        (call("work", json!({})), "rate-exceeded", "calm", "30"),
-        (json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/list" }), "rate-exceeded", "calm", "30"),
+        (call("work", json!({})), "rate-exceeded", "calm", "20"),
+        (json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/list" }), "rate-exceeded", "calm", "20"),
     ] {
         let reply = send(&message).await;
         assert_eq!((reply.status.as_u16(), reply.header("retry-after")), (429, wait), "{}", reply.text());

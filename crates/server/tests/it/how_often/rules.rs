@@ -121,7 +121,7 @@ async fn the_command_line_lists_limits_and_shows_what_is_used() {
     let reply = vestibule_testkit::Http::get(&url).bearer(&token).send().await;
     assert_eq!(reply.status, 502, "what was counted stays counted, whatever becomes of the call");
     folder.cli(&["limit", "ls"]).await.tells(&[
-        "ID     KIND   LIMIT                 PER",
+        "ID     KIND   LIMIT                  PER",
         "calm   rate   60 in 60 s, 5 at once  agent",
         "daily  quota  10 in each day         agent,app",
     ]);
