@@ -107,7 +107,7 @@ impl Page {
         added.map(|block| &*block.text).collect()
     }
 
-    /// What it sets in the quickstart's configuration beside applications. Follows them.
+    /// What it adds to the limits of the quickstart's configuration, from the key `limits` on.
     pub(crate) fn limits(&self) -> String {
         let set = self.blocks.iter().filter(|block| block.info == "yaml limits");
         set.map(|block| &*block.text).collect()
