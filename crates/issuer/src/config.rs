@@ -23,6 +23,10 @@ pub struct IssuerConfig {
     pub max_depth: u8,
     /// The most living delegations directly below one. 1 to 10,000; default 1,000.
     pub max_children: u32,
+    /// The most living delegations of one tree, its root included. 1 to 1,000,000; default 10,000.
+    pub max_tree_nodes: u32,
+    /// The most living roots of one agent. 1 to 1,000,000; default 10,000.
+    pub max_roots: u32,
     /// Which custom claims of an agent a granted scope puts into its token.
     pub scope_claims: BTreeMap<String, BTreeSet<String>>,
     /// The resources that tokens are issued for, with the applications behind them: absolute URIs without a fragment,
@@ -40,6 +44,8 @@ impl IssuerConfig {
             node_ttl: Duration::from_secs(3600),
             max_depth: 4,
             max_children: 1000,
+            max_tree_nodes: 10_000,
+            max_roots: 10_000,
             scope_claims: BTreeMap::new(),
             resources,
         }
@@ -66,6 +72,9 @@ impl IssuerConfig {
         )?;
         rule("max_depth", "must be 1 to 8", (1..=DEPTH_MAX).contains(&usize::from(self.max_depth)))?;
         rule("max_children", "must be 1 to 10,000", (1..=10_000).contains(&self.max_children))?;
+        let many = 1..=1_000_000;
+        rule("max_tree_nodes", "must be 1 to 1,000,000", many.contains(&self.max_tree_nodes))?;
+        rule("max_roots", "must be 1 to 1,000,000", many.contains(&self.max_roots))?;
         rule(
             "scope_claims",
             "must not name a registered claim",

@@ -197,6 +197,12 @@ denials! {
     PolicyError, "policy-error", Answer::Forbidden, "the policies could not be evaluated";
     /// No policies are loaded.
     PolicySetEmpty, "policy-set-empty", Answer::Forbidden, "no policies are loaded";
+
+    // ---- limits --------------------------------------------------------------------------------------------
+    /// A rate of `limits.rates` is used up for this caller. The record names the rule.
+    RateExceeded, "rate-exceeded", Answer::Status(429), "too many calls in too short a time: wait, then call again";
+    /// A quota of `limits.quotas` is used up for this caller until its hour or day is over. The record names the rule.
+    QuotaExceeded, "quota-exceeded", Answer::Status(429), "no calls are left in this hour or day";
 }
 
 impl fmt::Display for Denial {

@@ -1,4 +1,4 @@
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use crate::Denial;
 
@@ -130,6 +130,19 @@ impl fmt::Display for Fault {
 
 impl std::error::Error for Fault {}
 
+/// A limit that is used up, as the `RateLimit` fields of the answer tell it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SpentLimit {
+    /// The name of its rule: lower-case letters, digits and hyphens.
+    pub rule: Arc<str>,
+    /// How many calls it allows.
+    pub calls: u64,
+    /// Within how many seconds.
+    pub seconds: u64,
+    /// Seconds until there is room again.
+    pub wait_seconds: u64,
+}
+
 /// A denial with what the surfaces and the record need to know about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
@@ -143,12 +156,15 @@ pub struct Refusal {
     pub scopes: Vec<String>,
     /// When to try again.
     pub retry_after: Option<Duration>,
+    /// The limits that are used up.
+    pub limits: Vec<SpentLimit>,
 }
 
 impl Refusal {
     /// A refusal with nothing but its cause.
     pub fn new(denial: Denial, cause: impl fmt::Display) -> Self {
-        Self { denial, cause: cause.to_string(), hints: Vec::new(), scopes: Vec::new(), retry_after: None }
+        let (hints, scopes, limits) = (Vec::new(), Vec::new(), Vec::new());
+        Self { denial, cause: cause.to_string(), hints, scopes, retry_after: None, limits }
     }
 }
 

@@ -31,7 +31,7 @@ pub use denial::{Answer, Denial};
 pub use digest::Digest;
 pub use directory::Directory;
 pub use entropy::{Entropy, OsEntropy, SeededEntropy};
-pub use fault::{Fault, FaultKind, FaultOf, Refusal, Stop};
+pub use fault::{Fault, FaultKind, FaultOf, Refusal, SpentLimit, Stop};
 pub use fold::fold;
 pub use thumbprint::Thumbprint;
 pub use user::{Represented, UserGrant, UserId};

@@ -60,6 +60,17 @@ pub(crate) struct Attempt {
     pub(crate) calls_off: Option<Id>,
 }
 
+impl Demand {
+    /// Whether it answers, reports on or calls off what is under way. That begins nothing, and is counted by no limit: an
+    /// agent that has reached one must still be able to end what it has begun.
+    pub(crate) fn is_sequel(&self) -> bool {
+        match self {
+            Self::Always { method } => *method == "response" || method.starts_with("notifications/"),
+            Self::Operation { .. } | Self::List { .. } => false,
+        }
+    }
+}
+
 impl Arrival {
     pub(crate) fn new(gw: &Gateway, request: Request<Incoming>, peer: SocketAddr) -> Self {
         let (parts, body) = request.into_parts();

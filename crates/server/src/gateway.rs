@@ -22,6 +22,7 @@ use crate::{
     apps::Apps,
     clients,
     config::{EvidenceMode, Settings},
+    limits::Limits,
     metrics::Metrics,
     names::Names,
     outer_calls::OuterCalls,
@@ -84,6 +85,7 @@ pub(crate) struct Gateway {
     pub(crate) apps: Apps,
     pub(crate) sessions: SessionSeal,
     pub(crate) slots: Slots,
+    pub(crate) limits: Limits,
     pub(crate) bytes: Arc<BytesInFlight>,
     pub(crate) metrics: Metrics,
     pub(crate) calls: OuterCalls,
@@ -148,6 +150,7 @@ impl Gateway {
             policies: Policies::new(settings.policies_folder.clone(), &settings.timezone),
             authenticator: Authenticator::new(vec![Box::new(hop_tokens)]),
             slots: Slots::new(&settings.limits),
+            limits: Limits::new(&settings, &store, &clock),
             bytes: BytesInFlight::new(settings.limits.bytes_in_flight_max),
             metrics: Metrics::default(),
             calls: OuterCalls::default(),
@@ -223,6 +226,8 @@ fn issuer_config(settings: &Settings, issuer: &str, apps: &Apps) -> IssuerConfig
         node_ttl: settings.delegation_ttl,
         max_depth: settings.max_depth,
         max_children: settings.max_children,
+        max_tree_nodes: settings.max_tree_nodes,
+        max_roots: settings.max_roots,
         scope_claims: settings.scope_claims.clone(),
         ..IssuerConfig::new(issuer, resources)
     }

@@ -46,6 +46,7 @@ pub(crate) async fn first_look(gateway: &Arc<Gateway>) {
         let _ = look.await;
     }
     refresh_policies(gateway).await;
+    gateway.limits.warn_of_unknown(&gateway.apps);
 }
 
 /// Brings the policies in step with their folder and the applications. Reading and checking thousands of policies takes
@@ -145,6 +146,7 @@ async fn tidy(gateway: Arc<Gateway>) {
         tick.tick().await;
         let now = gateway.clock.now();
         gateway.keys.retire(now);
+        gateway.limits.tidy();
         let keep = gateway.follower.applied().saturating_sub(KEPT_CHANGES);
         if let Err(error) = gateway.store.trim(now, keep).await {
             tracing::warn!(%error, "expired state cannot be removed");

@@ -17,6 +17,7 @@ mod gateway;
 pub mod http_app;
 mod http_arrival;
 mod keepers;
+mod limits;
 mod listener;
 mod mcp_arrival;
 mod mcp_reply;

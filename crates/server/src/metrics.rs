@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     fmt::Write,
     sync::{
-        Mutex, PoisonError,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -20,11 +20,19 @@ pub(crate) struct Metrics {
     broken: AtomicU64,
     /// By code. A stop is rare enough for a lock.
     stopped: Mutex<BTreeMap<&'static str, u64>>,
+    /// By the rule that was used up. There are as many as the configuration has.
+    limited: Mutex<BTreeMap<Arc<str>, u64>>,
 }
 
 impl Metrics {
     pub(crate) fn stopped(&self, stop: &Stop) {
         *self.stopped.lock().unwrap_or_else(PoisonError::into_inner).entry(stop.code()).or_default() += 1;
+        if let Stop::Denied(refusal) = stop {
+            for limit in &refusal.limits {
+                let mut limited = self.limited.lock().unwrap_or_else(PoisonError::into_inner);
+                *limited.entry(Arc::clone(&limit.rule)).or_default() += 1;
+            }
+        }
     }
 
     pub(crate) fn ended(&self, outcome: Outcome) {
@@ -55,6 +63,14 @@ impl Metrics {
         let _ = writeln!(out, "# TYPE vestibule_stops_total counter");
         for (code, value) in &*self.stopped.lock().unwrap_or_else(PoisonError::into_inner) {
             let _ = writeln!(out, "vestibule_stops_total{{code=\"{code}\"}} {value}");
+        }
+        let _ = writeln!(
+            out,
+            "# HELP vestibule_limited_total Calls that were refused for a rate or quota, by rule."
+        );
+        let _ = writeln!(out, "# TYPE vestibule_limited_total counter");
+        for (rule, value) in &*self.limited.lock().unwrap_or_else(PoisonError::into_inner) {
+            let _ = writeln!(out, "vestibule_limited_total{{rule=\"{rule}\"}} {value}");
         }
         for (name, help, value) in gauges {
             let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}");

@@ -13,15 +13,17 @@ use tokio_util::sync::WaitForCancellationFutureOwned;
 use vestibule_containment::{self as containment, Passage};
 use vestibule_evidence::{Entry, Outcome};
 use vestibule_inbound::{Caller, Presented};
-use vestibule_model::Stop;
+use vestibule_model::{OperationId, Stop};
 use vestibule_outbound::{Access, Calling};
 use vestibule_policy::{Environment, Permit};
 
 use crate::{
+    apps::App,
     arrival::{Arrival, Attempt, Demand},
     edge::{self, Surface},
     forward::{self, Going, Reply},
     gateway::Gateway,
+    limits::Asking,
     listener::{Peer, Ticket, Wire},
     notes, reply,
     withdrawal::Withdrawing,
@@ -90,7 +92,8 @@ async fn pass(
         .guard(async {
             let slot = gw.slots.take(caller.chain().actors()).await?;
             let attempt = arrival.attempt(gw, &app, &caller, surface).await?; // the one parse
-            let permit = decide(gw, entry, &caller, &attempt)?; // the lock
+            let decided = decide(gw, entry, &caller, &attempt); // the lock
+            let permit = limit(gw, &app, &caller, &attempt.demand, decided).await?; // how often
             let access = obtain(gw, entry, permit).await?; // door two
             let opened = entry.opened().await?;
             let asked = surface.asked.as_ref();
@@ -150,6 +153,30 @@ fn decide(gw: &Gateway, entry: &mut Entry, caller: &Caller, attempt: &Attempt) -
     let record = entry.record();
     record.durations.policy_us = notes::micros(gw.clock.monotonic().since(started));
     notes::verdict(record, verdict)
+}
+
+/// Counts what was decided about: every attempt by rates, what is permitted by quotas.
+async fn limit(
+    gw: &Gateway,
+    app: &App,
+    caller: &Caller,
+    demand: &Demand,
+    decided: Result<Permit, Stop>,
+) -> Result<Permit, Stop> {
+    if demand.is_sequel() {
+        return decided;
+    }
+    // Names that an agent has made up are nothing to count by.
+    let exists = |operation: &OperationId| {
+        decided.is_ok() || app.operations().is_some_and(|all| all.get(&operation.name).is_some())
+    };
+    let operation = match demand {
+        Demand::Operation { operation, .. } => Some(operation).filter(|operation| exists(operation)),
+        Demand::Always { .. } | Demand::List { .. } => None,
+    };
+    let (chain, user) = (caller.chain().actors(), caller.user());
+    let asking = Asking { chain, user, app: app.id(), operation };
+    gw.limits.charge(&asking, &gw.registry.directory(), decided).await
 }
 
 async fn obtain(gw: &Gateway, entry: &mut Entry, permit: Permit) -> Result<Access, Stop> {

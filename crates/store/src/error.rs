@@ -13,6 +13,24 @@ pub enum StoreError {
         /// Its key.
         key: String,
     },
+    /// A charge found as many counted as may be; nothing of the commit was written.
+    #[error("the counter `{key}` of `{realm}` is used up")]
+    Spent {
+        /// What is counted.
+        realm: String,
+        /// For whom.
+        key: String,
+        /// Names the time since the counter has begun anew, for [`Recount`](crate::Recount).
+        era: i64,
+    },
+    /// A counter has begun anew since it was seen; nothing of the commit was written.
+    #[error("the counter `{key}` of `{realm}` has changed")]
+    Recounted {
+        /// What is counted.
+        realm: String,
+        /// For whom.
+        key: String,
+    },
     /// A key or a body is larger than the store takes.
     #[error("{what} is larger than {max_bytes} bytes")]
     TooLarge {

@@ -4,7 +4,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use vestibule_model::Timestamp;
 
 use crate::{
-    StoreError,
+    Charge, Recount, StoreError,
     vault::{PLAIN_MAX_BYTES, Rewrapping, Row, Sealing, Vault},
 };
 
@@ -141,6 +141,10 @@ pub enum Op {
     },
     /// Puts the data key of a sealed record under the vault's first key. A record that is gone is no error.
     Rewrap(Rewrapping),
+    /// Counts one more, unless as many as may be are counted.
+    Charge(Charge),
+    /// Corrects a counter.
+    Recount(Recount),
 }
 
 impl fmt::Debug for Record {

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use tokio::sync::watch;
 use vestibule_model::Timestamp;
 
-use crate::{By, Changes, Kind, Op, Record, Seq, StoreError};
+use crate::{By, Changes, Counter, Kind, Op, Record, Seq, StoreError};
 
 /// What every engine does alike; `conformance` says so in code.
 ///
@@ -16,7 +16,8 @@ pub trait Store: Send + Sync + Debug {
     /// the newest one known when nothing was logged.
     ///
     /// # Errors
-    /// [`StoreError::Conflict`] when an expectation fails, [`StoreError::TooLarge`] for a key or body out of bounds.
+    /// [`StoreError::Conflict`] when an expectation fails, [`StoreError::Spent`] when a charge finds no room,
+    /// [`StoreError::Recounted`] when a counter has changed, [`StoreError::TooLarge`] for a key or body out of bounds.
     async fn commit(&self, ops: Vec<Op>) -> Result<Seq, StoreError>;
 
     /// The record, unless it has expired. Sees every commit that was acknowledged before.
@@ -38,6 +39,18 @@ pub trait Store: Send + Sync + Debug {
         limit: u32,
     ) -> Result<Vec<Record>, StoreError>;
 
+    /// At most `limit` counters of a realm that have not expired, in the byte order of their keys, after the key
+    /// `after`.
+    ///
+    /// # Errors
+    /// As every call.
+    async fn counters(
+        &self,
+        realm: &str,
+        after: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<Counter>, StoreError>;
+
     /// Claims each key of a realm until its expiry, and says for each whether this call is the one that has it. A key
     /// whose expiry has passed can be claimed anew; a claim that has expired already is refused, for nothing would
     /// remember it. Give the moment after which the artefact is refused on its own, leeway included.
@@ -55,7 +68,7 @@ pub trait Store: Send + Sync + Debug {
     /// Wakes a follower early. Nothing may depend on it: another process's commits do not show here.
     fn hint(&self) -> watch::Receiver<Seq>;
 
-    /// Deletes the records and claims that have expired at `now`, and the log before the place `keep`. Says how many
+    /// Deletes the records, counters and claims that have expired at `now`, and the log before the place `keep`. Says how many
     /// rows went. What expires is not logged: whoever keeps a record with an expiry drops it by itself.
     ///
     /// # Errors

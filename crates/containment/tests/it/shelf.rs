@@ -3,7 +3,7 @@ use std::{collections::BTreeMap, sync::Mutex};
 use async_trait::async_trait;
 use tokio::sync::watch;
 use vestibule_model::Timestamp;
-use vestibule_store::{By, Change, Changes, Expect, Kind, Op, Record, Seq, Store, StoreError};
+use vestibule_store::{By, Change, Changes, Counter, Expect, Kind, Op, Record, Seq, Store, StoreError};
 
 /// A store without a disk, which can be told to fail and to forget.
 #[derive(Debug, Default)]
@@ -104,6 +104,10 @@ impl Store for Shelf {
     async fn scan(&self, kind: Kind, _: By<'_>, _: Option<&str>, _: u32) -> Result<Vec<Record>, StoreError> {
         let content = self.content.lock().unwrap();
         Ok(content.records.values().filter(|record| record.kind == kind).cloned().collect())
+    }
+
+    async fn counters(&self, _: &str, _: Option<&str>, _: u32) -> Result<Vec<Counter>, StoreError> {
+        unreachable!("containment counts nothing")
     }
 
     async fn claim(&self, _: &str, _: Vec<(String, Timestamp)>) -> Result<Vec<bool>, StoreError> {

@@ -1,5 +1,6 @@
 //! The delegation tree: how it is read, and how nodes are made.
 
+mod room;
 mod roots;
 mod seed;
 mod tree;

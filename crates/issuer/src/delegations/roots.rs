@@ -1,12 +1,20 @@
 use serde_json::json;
 use vestibule_model::{Delegation, Digest, Represented, Thumbprint, Timestamp, UserGrant};
-use vestibule_store::{By, Kind};
+use vestibule_store::{By, Kind, Record};
 
 use super::{Seed, Tree, read};
 use crate::OAuthError;
 
 /// Roots with the same terms are few: as many as were revoked, or are about to end.
 const FOUND_MAX: u32 = 100;
+
+/// What a root lies below in the store: its terms. No node has such an identifier.
+const TERMS: &str = "terms:";
+
+/// Whether it is the record of a root.
+pub(super) fn is_root(record: &Record) -> bool {
+    record.parent.as_deref().is_some_and(|above| above.starts_with(TERMS))
+}
 
 /// On what terms an agent asks for a root. The same terms lead to the same root as long as it lives, so that a token
 /// request writes nothing and one revocation names all that was done under them. Another key makes another root, and
@@ -58,8 +66,7 @@ impl Tree {
         {
             return Ok((known.clone(), false));
         }
-        // What a root lies below in the store: its terms. No node has such an identifier.
-        let above = format!("terms:{digest}");
+        let above = format!("{TERMS}{digest}");
         let (root, is_new) = match self.find(&above, now).await? {
             Some(found) => (found, false),
             None => {

@@ -6,7 +6,7 @@ use vestibule_containment::Containment;
 use vestibule_model::{Clock, Delegation, Digest, Entropy, Jti, NodeId, Timestamp};
 use vestibule_store::{By, Expect, Kind, Op, Put, Record, Store, StoreError};
 
-use super::{PAGE, read};
+use super::{PAGE, read, room::Room};
 use crate::{Backing, IssuerConfig, OAuthError, Reason, lineage::Lineage};
 
 /// Nodes that are remembered to be used again. A root that is forgotten is found in the store.
@@ -29,6 +29,7 @@ pub(crate) struct Tree {
     issuer: Arc<str>,
     pub(super) token_ttl: Duration,
     children_max: u32,
+    room: Room,
     /// A slot is locked while its node is looked for or made: of many requests at once, one does the work.
     remembered: Cache<Digest, Slot>,
     /// Children of one parent are made one after the other: each changes how many the parent has.
@@ -51,6 +52,7 @@ impl Tree {
             issuer: config.issuer.as_str().into(),
             token_ttl: config.token_ttl,
             children_max: config.max_children,
+            room: Room::new(&backing.store, &backing.clock, config),
             remembered: Cache::new(REMEMBERED_MAX),
             turns: Cache::new(TURNS_MAX),
         }
@@ -85,14 +87,20 @@ impl Tree {
         }
     }
 
-    /// Writes a root.
+    /// Writes a root, in one transaction with the count of its agent's.
     pub(super) async fn plant(&self, root: &Delegation, above: &str) -> Result<(), OAuthError> {
-        self.check(root, None)?;
-        self.store.commit(vec![Op::Put(put(root, above)?)]).await?;
-        self.check(root, None)
+        for _ in 0..ATTEMPTS_MAX {
+            self.check(root, None)?;
+            match self.store.commit(vec![Op::Put(put(root, above)?), self.room.take(root)]).await {
+                Ok(_) => return self.check(root, None),
+                Err(StoreError::Spent { era, .. }) => self.room.make(root, era).await?,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(OAuthError::new(Reason::DelegationContended, format!("roots of agent `{}`", root.agent())))
     }
 
-    /// Writes a node below its parent, in one transaction with the parent's count. `is_open` asks whether whoever wants
+    /// Writes a node below its parent, in one transaction with the parent's count and the tree's. `is_open` asks whether whoever wants
     /// it may still have it: right before and again after, so that an order which was acknowledged in between is
     /// obeyed. One that comes later finds the child by its path.
     pub(crate) async fn grow(
@@ -119,10 +127,12 @@ impl Tree {
                 ..counted
             };
             is_open()?;
-            match self.store.commit(vec![Op::Put(counted), Op::Put(put(child, parent.as_str())?)]).await {
+            let ops = vec![Op::Put(counted), Op::Put(put(child, parent.as_str())?), self.room.take(child)];
+            match self.store.commit(ops).await {
                 Ok(_) => return is_open(),
                 // A gateway beside this one made a child at the same moment.
                 Err(StoreError::Conflict { .. }) => {}
+                Err(StoreError::Spent { era, .. }) => self.room.make(child, era).await?,
                 Err(error) => return Err(error.into()),
             }
         }

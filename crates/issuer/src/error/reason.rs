@@ -217,6 +217,10 @@ reasons! {
     DepthExceeded, "depth-exceeded", InvalidRequest, "the chain may not become deeper";
     /// More living nodes below one than it may have.
     FanOutExceeded, "fan-out-exceeded", InvalidRequest, "too many delegations are alive below this one";
+    /// More living nodes in one tree than it may have.
+    TreeNodesExceeded, "tree-nodes-exceeded", InvalidRequest, "too many delegations are alive in this tree";
+    /// More living roots than an agent may have.
+    RootsExceeded, "roots-exceeded", InvalidRequest, "too many delegations of this agent are alive: use one again, or wait until one ends";
     /// Policy does not let the agent delegate in this way.
     DelegationNotPermitted, "delegation-not-permitted", InvalidRequest, "the delegation is not permitted";
     /// What the token would have to say is longer than any token may be.

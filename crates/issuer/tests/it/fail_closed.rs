@@ -7,7 +7,7 @@ use tokio::sync::watch;
 use vestibule_containment::Containment;
 use vestibule_issuer::{Backing, Issuer, Judges, NewAgent, OAuthError, Reason};
 use vestibule_model::{FixedClock, SeededEntropy, Timestamp};
-use vestibule_store::{By, Changes, Kind, Op, Record, Seq, Store, StoreError};
+use vestibule_store::{By, Changes, Counter, Kind, Op, Record, Seq, Store, StoreError};
 
 use crate::support::{Ground, ISSUER, NOW, Signer, World, basic, config, owned, worker};
 
@@ -32,6 +32,15 @@ impl Store for Gone {
         _after: Option<&str>,
         _limit: u32,
     ) -> Result<Vec<Record>, StoreError> {
+        Err(StoreError::Stopped)
+    }
+
+    async fn counters(
+        &self,
+        _realm: &str,
+        _after: Option<&str>,
+        _limit: u32,
+    ) -> Result<Vec<Counter>, StoreError> {
         Err(StoreError::Stopped)
     }
 

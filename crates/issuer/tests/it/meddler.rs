@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use tokio::sync::watch;
 use vestibule_containment::{Containment, DenyKey, Order, Reason, State};
 use vestibule_model::Timestamp;
-use vestibule_store::{By, Changes, Kind, Op, Record, Seq, Store, StoreError};
+use vestibule_store::{By, Changes, Counter, Kind, Op, Record, Seq, Store, StoreError};
 
 /// A store beside which something else happens at the very moment of a commit.
 #[derive(Debug)]
@@ -56,6 +56,15 @@ impl Store for Meddler {
         limit: u32,
     ) -> Result<Vec<Record>, StoreError> {
         self.inner.scan(kind, by, after, limit).await
+    }
+
+    async fn counters(
+        &self,
+        realm: &str,
+        after: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<Counter>, StoreError> {
+        self.inner.counters(realm, after, limit).await
     }
 
     async fn claim(&self, realm: &str, keys: Vec<(String, Timestamp)>) -> Result<Vec<bool>, StoreError> {

@@ -59,6 +59,10 @@ fn a_configuration_out_of_bounds_is_refused() {
     for children in [0, 10_001] {
         broken("max_children", &|config| config.max_children = children);
     }
+    for many in [0, 1_000_001] {
+        broken("max_tree_nodes", &|config| config.max_tree_nodes = many);
+        broken("max_roots", &|config| config.max_roots = many);
+    }
     broken("scope_claims", &|config| {
         config.scope_claims.insert("profile".into(), set(&["sub"]));
     });

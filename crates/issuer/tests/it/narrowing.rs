@@ -1,10 +1,11 @@
 //! Nothing widens: scopes, authority, resource, life, depth and number.
 
 use serde_json::json;
-use vestibule_issuer::{NewAgent, Reason};
+use vestibule_issuer::{Delegations, NewAgent, Reason};
 use vestibule_model::Denial;
 use vestibule_store::{Kind, Op, Put};
 
+use crate::holder::Holder;
 use crate::support::{BILLING, Ground, Plan, SANDBOX, Signer, World, app, config, payload, set, worker};
 
 fn details(operations: &serde_json::Value) -> String {
@@ -275,6 +276,107 @@ async fn only_so_many_children_live_at_once() {
     world.clock.advance(std::time::Duration::from_secs(60));
     world.spawn(&root, &[]).await;
     assert_eq!(world.not_spawned(&root, &[]).await, Reason::FanOutExceeded);
+}
+
+#[tokio::test]
+async fn a_tree_has_so_many_living_nodes_wherever_they_stand() {
+    let ground = Ground::new();
+    let mut config = config(&["sandbox"]);
+    config.max_tree_nodes = 4;
+    let world = World::planned(&ground, Plan { config, ..Plan::default() }).await;
+    let secret = world.add(worker()).await;
+    let root = world.root(&secret, &[]).await;
+    let child = world.spawn(&root, &[]).await;
+    world.spawn(&root, &[("expires_in", "60")]).await;
+    let grandchild = world.spawn(&child, &[]).await;
+    for parent in [&root, &child, &grandchild] {
+        assert_eq!(world.not_spawned(parent, &[]).await, Reason::TreeNodesExceeded);
+    }
+    let nodes = Delegations::new(std::sync::Arc::clone(&world.store)).all(None, 10).await.unwrap();
+    assert_eq!(nodes.items.len(), 4, "what is refused is not written");
+    // Another tree has its own room.
+    let other = world.root(&secret, &[]).await;
+    world.spawn(&other, &[]).await;
+    // One has ended, and there is room again; once.
+    world.clock.advance(std::time::Duration::from_secs(60));
+    world.spawn(&grandchild, &[]).await;
+    assert_eq!(world.not_spawned(&root, &[]).await, Reason::TreeNodesExceeded);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn nodes_of_a_tree_that_are_made_at_once_are_all_counted() {
+    let ground = Ground::new();
+    let mut config = config(&["sandbox"]);
+    config.max_tree_nodes = 13;
+    let world = std::sync::Arc::new(World::planned(&ground, Plan { config, ..Plan::default() }).await);
+    let secret = world.add(worker()).await;
+    let root = world.root(&secret, &[]).await;
+    let mut parents = Vec::new();
+    for life in ["60", "600"] {
+        parents.push(std::sync::Arc::new(world.spawn(&root, &[("expires_in", life)]).await));
+    }
+    let spawn_all = async |parents: Vec<std::sync::Arc<Holder>>| {
+        let spawns: Vec<_> = parents
+            .iter()
+            .cycle()
+            .take(32)
+            .map(|parent| {
+                let (world, parent) = (std::sync::Arc::clone(&world), std::sync::Arc::clone(parent));
+                tokio::spawn(async move { world.try_spawn(&parent, &Signer::new("c"), &[]).await.is_ok() })
+            })
+            .collect();
+        let mut made = 0;
+        for spawn in spawns {
+            made += u32::from(spawn.await.unwrap());
+        }
+        made
+    };
+    assert_eq!(spawn_all(parents.clone()).await, 10);
+    let first = parents.remove(0);
+    let gone = first.minted.delegation.id.clone();
+    let nodes = Delegations::new(std::sync::Arc::clone(&world.store));
+    let below = nodes.subtree(&gone, 100).await.unwrap().unwrap().nodes.len() as u32;
+    // The first parent ends with all that it has made, and as many have room again, whoever asks first.
+    world.clock.advance(std::time::Duration::from_secs(60));
+    assert_eq!(spawn_all(parents).await, below);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn an_agent_has_so_many_living_roots_over_restarts_and_races() {
+    let ground = Ground::new();
+    let plan = || {
+        let mut config = config(&["sandbox"]);
+        (config.max_roots, config.node_ttl) = (5, std::time::Duration::from_secs(600));
+        Plan { config, ..Plan::default() }
+    };
+    let world = std::sync::Arc::new(World::planned(&ground, plan()).await);
+    let (secret, other) = (world.add(worker()).await, {
+        let other = NewAgent { id: "other".into(), ..worker() };
+        world.add(other).await
+    });
+    // Each key makes a root of its own.
+    let ask = |world: &std::sync::Arc<World>, agent: &'static str, secret: &str| {
+        let (world, secret) = (std::sync::Arc::clone(world), secret.to_owned());
+        tokio::spawn(async move {
+            let headers = world.proven(agent, &secret, &Signer::new("key"));
+            let form = [("grant_type", "client_credentials"), ("resource", SANDBOX)];
+            world.token(&headers, &form).await.map(|_| ()).map_err(|error| (error.reason, error.status()))
+        })
+    };
+    let mut made = 0;
+    for asked in (0..16).map(|_| ask(&world, "worker", &secret)).collect::<Vec<_>>() {
+        match asked.await.unwrap() {
+            Ok(()) => made += 1,
+            Err(error) => assert_eq!(error, (Reason::RootsExceeded, 400)),
+        }
+    }
+    assert_eq!(made, 5);
+    assert_eq!(ask(&world, "other", &other).await.unwrap(), Ok(()), "others have their own room");
+    drop(world);
+    let world = std::sync::Arc::new(World::planned(&ground, plan()).await);
+    assert_eq!(ask(&world, "worker", &secret).await.unwrap(), Err((Reason::RootsExceeded, 400)));
+    world.clock.advance(std::time::Duration::from_secs(600));
+    assert_eq!(ask(&world, "worker", &secret).await.unwrap(), Ok(()));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

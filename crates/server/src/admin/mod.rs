@@ -6,6 +6,7 @@ mod apps;
 mod attempts;
 mod delegations;
 mod keys;
+mod limits;
 mod policies;
 mod probes;
 mod revocations;
@@ -69,6 +70,8 @@ fn router(gateway: Arc<Gateway>) -> Router {
         .route("/admin/v1/revocations/resume", post(revocations::resume))
         .route("/admin/v1/delegations", get(delegations::list))
         .route("/admin/v1/delegations/{id}", get(delegations::show))
+        .route("/admin/v1/limits", get(limits::list))
+        .route("/admin/v1/limits/{id}", get(limits::show))
         .route("/admin/v1/keys", get(keys::status))
         .route("/admin/v1/keys/rotate", post(keys::rotate))
         .route("/admin/v1/keys/vault/rotate", post(keys::rotate_vault))

@@ -10,6 +10,7 @@ mod audit;
 mod config;
 mod delegation;
 mod keys;
+mod limit;
 mod order;
 mod output;
 mod policy;
@@ -78,6 +79,9 @@ enum Command {
     /// Look at and rotate the issuer's signing keys, and the keys of the vault.
     #[command(subcommand)]
     Keys(keys::Keys),
+    /// Look at rates and quotas.
+    #[command(subcommand)]
+    Limit(limit::Limit),
     #[command(subcommand)]
     Secret(secret::Secret),
     #[command(subcommand)]
@@ -164,6 +168,7 @@ async fn execute(command: Command, out: &Out) -> Outcome {
         Command::Policy(command) => command.execute(out).await,
         Command::Keys(command) => command.execute(out).await,
         Command::Secret(command) => command.execute(out).await,
+        Command::Limit(command) => command.execute(out).await,
         Command::Sandbox(command) => command.execute(out),
     }
 }

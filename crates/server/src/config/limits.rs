@@ -1,7 +1,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::ConfigError;
+use super::{ConfigError, QuotaConfig, RateConfig};
 
 /// Bounds on everything that comes in. Each has its own error.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -50,6 +50,10 @@ pub struct LimitsConfig {
     pub call_max_seconds: u64,
     /// At shutdown, running calls may finish within this time, in seconds. 0 to 3,600.
     pub drain_seconds: u64,
+    /// How fast calls may follow each other: 429 beyond. At most 100 rules, with the quotas.
+    pub rates: Vec<RateConfig>,
+    /// How many permitted calls there may be in an hour or a day: 429 beyond. At most 100 rules, with the rates.
+    pub quotas: Vec<QuotaConfig>,
 }
 
 impl Default for LimitsConfig {
@@ -75,6 +79,8 @@ impl Default for LimitsConfig {
             upstream_head_seconds: 300,
             call_max_seconds: 3_600,
             drain_seconds: 30,
+            rates: Vec::new(),
+            quotas: Vec::new(),
         }
     }
 }

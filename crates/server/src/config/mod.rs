@@ -2,6 +2,7 @@
 //! with every path resolved. Unknown keys, duplicate keys and literal secrets are errors with line and column.
 
 mod app;
+mod limit_rules;
 mod limits;
 mod listener;
 mod settings;
@@ -17,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use vestibule_outbound::{LITERAL_SECRET, SecretRef};
 
 pub use app::{AppConfig, HttpAppConfig, McpAppConfig, RecordConfig};
+pub use limit_rules::{Only, OnlyConfig, Per, Period, Quota, QuotaConfig, Rate, RateConfig, Rule};
 pub use limits::LimitsConfig;
 pub use listener::{AdminConfig, DataConfig, TlsConfig};
 pub use settings::{AppSettings, ListenerSettings, Settings};
@@ -164,11 +166,22 @@ pub struct TokensConfig {
     pub max_depth: u8,
     /// Most agents that one delegation may have spawned and that live. 1 to 10,000.
     pub max_children: u32,
+    /// Most living delegations of one tree, its root included. 1 to 1,000,000.
+    pub max_tree_nodes: u32,
+    /// Most living root delegations of one agent. 1 to 1,000,000.
+    pub max_roots: u32,
 }
 
 impl Default for TokensConfig {
     fn default() -> Self {
-        Self { ttl_seconds: 120, delegation_ttl_seconds: 3_600, max_depth: 4, max_children: 1_000 }
+        Self {
+            ttl_seconds: 120,
+            delegation_ttl_seconds: 3_600,
+            max_depth: 4,
+            max_children: 1_000,
+            max_tree_nodes: 10_000,
+            max_roots: 10_000,
+        }
     }
 }
 

@@ -11,8 +11,8 @@ use vestibule_model::{AppId, AppKind};
 use vestibule_outbound::{SecretRef, StrategyConfig};
 
 use super::{
-    AppConfig, ConfigError, EvidenceMode, GatewayConfig, HttpAppConfig, LimitsConfig, McpAppConfig,
-    RecordConfig, TlsConfig, app::ReviewConfig, limits::within,
+    AppConfig, ConfigError, EvidenceMode, GatewayConfig, HttpAppConfig, LimitsConfig, McpAppConfig, Quota,
+    Rate, RecordConfig, TlsConfig, app::ReviewConfig, limit_rules, limits::within,
 };
 use crate::http_app::Routes;
 
@@ -53,6 +53,10 @@ pub struct Settings {
     pub max_depth: u8,
     /// Most living agents spawned under one delegation.
     pub max_children: u32,
+    /// Most living delegations of one tree.
+    pub max_tree_nodes: u32,
+    /// Most living roots of one agent.
+    pub max_roots: u32,
     /// Whose users agents may act for.
     pub user_issuers: Vec<UserIssuerConfig>,
     /// The claims that each scope releases.
@@ -63,6 +67,10 @@ pub struct Settings {
     pub timezone: String,
     /// Bounds.
     pub limits: LimitsConfig,
+    /// How fast calls may follow each other.
+    pub rates: Vec<Rate>,
+    /// How many permitted calls there may be in an hour or a day.
+    pub quotas: Vec<Quota>,
     /// The applications, in order of their ids.
     pub apps: Vec<AppSettings>,
 }
@@ -122,6 +130,8 @@ impl Settings {
         within("tokens.delegation_ttl_seconds", config.tokens.delegation_ttl_seconds, 300, 86_400)?;
         within("tokens.max_depth", config.tokens.max_depth.into(), 1, 8)?;
         within("tokens.max_children", config.tokens.max_children.into(), 1, 10_000)?;
+        within("tokens.max_tree_nodes", config.tokens.max_tree_nodes.into(), 1, 1_000_000)?;
+        within("tokens.max_roots", config.tokens.max_roots.into(), 1, 1_000_000)?;
         within("evidence.segment_max_bytes", config.evidence.segment_max_bytes, 64 << 10, 1 << 30)?;
         refuse_in_vault("admin.token", config.admin.token.as_ref())?;
         refuse_in_vault("vault.key", config.vault.key.as_ref())?;
@@ -130,6 +140,7 @@ impl Settings {
             .into_iter()
             .map(|(id, app)| AppSettings::check(&id, app, folder))
             .collect::<Result<Vec<_>, _>>()?;
+        let (rates, quotas) = limit_rules::check(&config.limits, &apps, &config.policies.timezone)?;
         let user_issuers = config.user_issuers.into_iter().map(|(name, issuer)| issuer.check(&name));
         let user_issuers: Vec<UserIssuerConfig> = user_issuers.collect::<Result<_, _>>()?;
         let data = listener("data", config.data.listen, config.data.public_url, config.data.tls, folder)?
@@ -168,11 +179,15 @@ impl Settings {
             delegation_ttl: Duration::from_secs(config.tokens.delegation_ttl_seconds),
             max_depth: config.tokens.max_depth,
             max_children: config.tokens.max_children,
+            max_tree_nodes: config.tokens.max_tree_nodes,
+            max_roots: config.tokens.max_roots,
             user_issuers,
             scope_claims: config.scopes.into_iter().map(|(scope, what)| (scope, what.claims)).collect(),
             policies_folder: folder.join(config.policies.folder),
             timezone: config.policies.timezone,
             limits: config.limits,
+            rates,
+            quotas,
             apps,
         })
     }

@@ -6,6 +6,7 @@ mod challenge;
 mod jsonrpc_error;
 pub(crate) mod oauth_error;
 mod problem;
+mod rate_limit;
 
 use std::{sync::Arc, time::Duration};
 
@@ -40,6 +41,7 @@ pub(crate) fn answer(stop: &Stop, surface: &Surface, attempt: AttemptId) -> Resp
     if let Some(after) = retry_after(stop) {
         headers.insert(header::RETRY_AFTER, HeaderValue::from(after.as_secs().max(1)));
     }
+    rate_limit::put(stop, headers);
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     request_id(&mut response, attempt);
     response

@@ -5,6 +5,7 @@
 //!
 //! - `yaml config`: a configuration file that is accepted;
 //! - `yaml apps`: applications to add to the quickstart's configuration. There they are when the page is run;
+//! - `yaml limits`: limits that the quickstart has when the page is run;
 //! - `cedar`: policies that load against the applications of the quickstart;
 //! - `json`: JSON. `json attempt` is a whole attempt, `json token`, `json token spawned` and `json token call` are the
 //!   claims of a token;
@@ -152,5 +153,6 @@ pages_that_run! {
     putting_an_application_behind_goes_as_it_is_told: "docs/guides/put-an-app-behind.md";
     writing_a_policy_goes_as_it_is_told: "docs/guides/write-a-policy.md";
     responding_to_an_incident_goes_as_it_is_told: "docs/guides/respond-to-an-incident.md";
+    limiting_calls_goes_as_it_is_told: "docs/guides/limit-calls.md";
     operating_goes_as_it_is_told: "docs/guides/operate.md";
 }

@@ -107,6 +107,12 @@ impl Page {
         added.map(|block| &*block.text).collect()
     }
 
+    /// What it adds to the limits of the quickstart's configuration, from the key `limits` on.
+    pub(crate) fn limits(&self) -> String {
+        let set = self.blocks.iter().filter(|block| block.info == "yaml limits");
+        set.map(|block| &*block.text).collect()
+    }
+
     /// The rows of its tables, by the heading they are under. Cells are trimmed.
     pub(crate) fn rows(&self) -> Vec<(String, Vec<String>)> {
         let mut heading = String::new();

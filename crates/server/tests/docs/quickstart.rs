@@ -29,11 +29,18 @@ impl Quickstart {
 
     /// The same, with these lines at the end of its configuration, where its applications are.
     pub(crate) fn with_apps(apps: &str) -> Self {
+        Self::with(apps, "")
+    }
+
+    /// The same, with what these lines add to its limits.
+    pub(crate) fn with(apps: &str, limits: &str) -> Self {
         let folder = TempDir::new().unwrap();
-        if !apps.is_empty() {
+        if !apps.is_empty() || !limits.is_empty() {
+            let config =
+                if limits.is_empty() { CONFIG.to_owned() } else { CONFIG.replace("limits:\n", limits) };
             let gateway = folder.path().join("vestibule-data");
             fs::create_dir(&gateway).unwrap();
-            fs::write(gateway.join("vestibule.yaml"), format!("{CONFIG}{apps}")).unwrap();
+            fs::write(gateway.join("vestibule.yaml"), format!("{config}{apps}")).unwrap();
         }
         let mut process = command(&folder)
             .args([

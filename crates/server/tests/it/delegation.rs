@@ -46,7 +46,7 @@ pub(crate) const ID_TOKEN: &str = "urn:ietf:params:oauth:token-type:id_token";
 pub(crate) const JWT: &str = "urn:ietf:params:oauth:token-type:jwt";
 
 /// Agents of the group `testers` and users of the group `developers` may do everything, and hand it on.
-const PERMIT_ALL: &str = r#"
+pub(crate) const PERMIT_ALL: &str = r#"
 @id("agents") permit (principal in AgentGroup::"testers", action in Action::"call", resource);
 @id("users") permit (principal in UserGroup::"idp:developers", action in Action::"call", resource);
 @id("hand-on") permit (principal, action == Action::"delegate", resource);

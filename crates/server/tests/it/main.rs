@@ -15,6 +15,7 @@ mod door_two;
 mod durability;
 mod errors;
 mod gateway;
+mod how_often;
 mod http_apps;
 mod limits;
 mod listeners;

@@ -7,6 +7,7 @@
 )]
 
 mod claims;
+mod counters;
 mod log;
 mod records;
 
@@ -44,6 +45,13 @@ pub async fn all(make: impl AsyncFn(Arc<dyn Clock>) -> Arc<dyn Store>) {
         log::a_log_that_does_not_continue_is_reported,
         log::a_change_carries_the_record_as_it_stands,
         log::hints_wake,
+        counters::of_16_racing_callers_as_many_are_counted_as_may_be,
+        counters::charges_are_made_together_or_not_at_all,
+        counters::an_expired_counter_starts_anew_and_is_trimmed,
+        counters::a_counter_lasts_as_long_as_the_latest_charge_says,
+        counters::a_recount_gives_room_and_is_refused_when_somebody_was_faster,
+        counters::counters_are_listed_by_realm_and_in_pages,
+        counters::too_long_a_key_is_not_counted,
         claims::of_16_racing_claims_one_is_accepted,
         claims::an_expired_claim_frees_its_key,
         claims::realms_are_apart,

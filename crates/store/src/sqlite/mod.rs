@@ -1,6 +1,6 @@
 //! The embedded engine: two SQLite files in WAL mode.
 //!
-//! `state.db` holds the records and the log and is synced at every commit (`synchronous=FULL`): what was
+//! `state.db` holds the records, the log and the counters and is synced at every commit (`synchronous=FULL`): what was
 //! acknowledged survives a loss of power. `claims.db` is synced at checkpoints only (`NORMAL`), so that a storm of
 //! claims never delays a revocation; a crash of the program loses no claim, a loss of power may lose the last ones,
 //! and with them their protection against replay until they expire.
@@ -9,6 +9,7 @@
 //! and each sees the other's commits.
 
 mod claims;
+mod counters;
 mod file;
 mod readers;
 mod state;
@@ -24,7 +25,7 @@ use tokio::{sync::watch, task::spawn_blocking};
 use vestibule_model::{Clock, Timestamp};
 
 use self::{readers::Readers, writer::Writer};
-use crate::{By, Changes, KEY_MAX_BYTES, Kind, Op, Record, Seq, Store, StoreError};
+use crate::{By, Changes, Counter, KEY_MAX_BYTES, Kind, Op, Record, Seq, Store, StoreError};
 
 /// A [`Store`] in a folder of its own.
 #[derive(Debug)]
@@ -64,8 +65,10 @@ impl SqliteStore {
 impl Store for SqliteStore {
     async fn commit(&self, ops: Vec<Op>) -> Result<Seq, StoreError> {
         for op in &ops {
-            if let Op::Put(put) = op {
-                put.bounded()?;
+            match op {
+                Op::Put(put) => put.bounded()?,
+                Op::Charge(charge) => charge.bounded()?,
+                Op::Delete { .. } | Op::Rewrap(_) | Op::Recount(_) => {}
             }
         }
         let now = self.clock.now();
@@ -92,6 +95,17 @@ impl Store for SqliteStore {
     ) -> Result<Vec<Record>, StoreError> {
         let scan = state::Scan::new(kind, by, after, limit, self.clock.now());
         self.readers.run("scan records", move |conn| scan.run(conn)).await
+    }
+
+    async fn counters(
+        &self,
+        realm: &str,
+        after: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<Counter>, StoreError> {
+        let (realm, after, now) = (realm.to_owned(), after.map(str::to_owned), self.clock.now());
+        let list = move |conn: &_| counters::list(conn, &realm, after.as_deref(), limit, now);
+        self.readers.run("read counters", list).await
     }
 
     async fn claim(&self, realm: &str, keys: Vec<(String, Timestamp)>) -> Result<Vec<bool>, StoreError> {

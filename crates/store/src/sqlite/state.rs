@@ -6,7 +6,7 @@ use rusqlite::{
 };
 use vestibule_model::Timestamp;
 
-use super::failed_to;
+use super::{counters, failed_to};
 use crate::{By, Change, Changes, Expect, Kind, Op, Put, Record, Seq, StoreError, vault::Rewrapping};
 
 /// The epoch comes from SQLite's own generator, which the system seeds: it must be new, not secret.
@@ -39,6 +39,7 @@ pub(super) const MIGRATIONS: &[&str] = &[
 ",
     // No new tables. Until here what was deleted stayed in the file: see `file::forget`.
     "",
+    counters::MIGRATION,
 ];
 
 const SELECT: &str = "SELECT kind, key, version, parent, subject, expires_at, body FROM record WHERE ";
@@ -50,6 +51,8 @@ pub(super) fn commit(conn: &Connection, ops: &[Op], now: Timestamp) -> Result<Se
             Op::Put(put) => write(conn, put, now)?,
             Op::Delete { kind, key } => delete(conn, *kind, key).map_err(failed_to("delete a record"))?,
             Op::Rewrap(row) => rewrap(conn, row)?,
+            Op::Charge(charge) => counters::charge(conn, charge, now)?,
+            Op::Recount(recount) => counters::recount(conn, recount, now)?,
         }
     }
     head(conn).map(|(seq, _)| seq).map_err(failed_to("read the head"))
@@ -213,7 +216,7 @@ pub(super) fn trim(conn: &Connection, now: Timestamp, keep: Seq) -> Result<u64, 
     let records =
         conn.execute("DELETE FROM record WHERE expires_at <= ?1", [now.millis()]).map_err(&failed)?;
     let log = conn.execute("DELETE FROM change_log WHERE seq < ?1", [keep]).map_err(&failed)?;
-    Ok((records + log) as u64)
+    Ok((records + log) as u64 + counters::trim(conn, now)?)
 }
 
 fn is_live(expires_at: Option<Timestamp>, now: Timestamp) -> bool {

@@ -9,7 +9,8 @@ use async_trait::async_trait;
 use tokio::sync::watch;
 use vestibule_model::{Clock, FixedClock, Timestamp};
 use vestibule_store::{
-    By, Change, Changes, Follower, Kind, Op, Put, Record, Seq, SqliteStore, Store, StoreError, Subscriber,
+    By, Change, Changes, Counter, Follower, Kind, Op, Put, Record, Seq, SqliteStore, Store, StoreError,
+    Subscriber,
 };
 
 const POLL: Duration = Duration::from_millis(5);
@@ -244,6 +245,15 @@ impl Store for Link {
         n: u32,
     ) -> Result<Vec<Record>, StoreError> {
         self.store().scan(kind, by, after, n).await
+    }
+
+    async fn counters(
+        &self,
+        realm: &str,
+        after: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<Counter>, StoreError> {
+        self.store().counters(realm, after, limit).await
     }
 
     async fn claim(&self, realm: &str, keys: Vec<(String, Timestamp)>) -> Result<Vec<bool>, StoreError> {

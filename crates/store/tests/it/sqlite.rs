@@ -128,7 +128,7 @@ fn a_file_of_a_newer_version_is_refused() {
     let conn = rusqlite::Connection::open(folder.path().join("state.db")).unwrap();
     conn.pragma_update(None, "user_version", 99).unwrap();
     let refused = SqliteStore::open(folder.path(), Arc::new(SystemClock::default()));
-    assert!(matches!(refused, Err(StoreError::SchemaNewer { found: 99, known: 2 })));
+    assert!(matches!(refused, Err(StoreError::SchemaNewer { found: 99, .. })));
 }
 
 #[test]

@@ -38,6 +38,22 @@ async fn invariant_12_an_agent_has_so_many_living_children_and_no_more() {
 }
 
 #[tokio::test]
+async fn invariant_12_a_tree_has_so_many_living_nodes_and_an_agent_so_many_roots() {
+    let scene = Scene::with("{ max_tree_nodes: 2, max_roots: 2 }", PERMIT_ALL).await;
+    let root = scene.root().await;
+    let child = root.spawn(key(), &[]).await;
+    for (what, parent) in [("at the root", &root), ("below it", &child)] {
+        let reply = parent.try_spawn(key(), &[]).await.unwrap_err();
+        scene.refused(what, &reply, "invalid_request", "tree-nodes-exceeded").await;
+    }
+    scene.root().await;
+    let reply = scene.planner.request_token(&[("resource", &scene.api()), ("scope", "read")]).await;
+    let record = scene.refused("a third root", &reply, "invalid_request", "roots-exceeded").await;
+    assert_eq!((&record["agent"], scene.nodes().await), (&json!("planner"), 3));
+    assert_eq!(record["cause"], "agent `planner`");
+}
+
+#[tokio::test]
 async fn of_many_that_are_spawned_at_once_so_many_live_as_may() {
     let scene = Scene::with("{ max_children: 3 }", PERMIT_ALL).await;
     let root = std::sync::Arc::new(scene.root().await);
