@@ -52,7 +52,8 @@ struct Name {
     kind: Kind,
     /// Its id; `all` needs none. A token is named by its `jti`, or is read from standard input with `-`. A user, session or
     /// client is named `ISSUER#ID`, a credential by its key's thumbprint (`jkt`).
-    #[arg(required_if_eq_any = [
+    // One thumbprint in sixty-four begins with a hyphen, and is no flag.
+    #[arg(allow_hyphen_values = true, required_if_eq_any = [
         ("kind", "agent"), ("kind", "token"), ("kind", "delegation"), ("kind", "user"), ("kind", "session"),
         ("kind", "client"), ("kind", "credential"), ("kind", "app"),
     ])]

@@ -49,6 +49,18 @@ async fn an_agent_is_revoked_and_a_rehearsal_changes_nothing() {
 }
 
 #[tokio::test]
+async fn a_key_whose_thumbprint_begins_with_a_hyphen_is_revoked_like_any_other() {
+    let (folder, _served) = started().await;
+    for start in ["-5", "-h", "-V", "--", "--output"] {
+        let id = format!("{start:k<43}");
+        let order = ["revoke", "credential", &id, "--reason", "key-compromise"];
+        let report = folder.json(&order).await.remove(0);
+        assert_eq!((&report["id"], &report["reason"]), (&json!(id), &json!("key-compromise")));
+    }
+    folder.cli(&["revoke", "credential", "--reason", "key-compromise"]).await.refuses(2, "<ID>");
+}
+
+#[tokio::test]
 async fn a_token_is_revoked_by_its_name_or_from_standard_input_and_never_as_an_argument() {
     let (folder, served) = started().await;
     let (agent, resource) = (served.agent(0).await, served.resource("sandbox"));
