@@ -50,6 +50,8 @@ kinds! {
     Delegation, "delegation";
     /// A revocation.
     Deny, "deny";
+    /// A circuit breaker that has opened, or was closed again.
+    Breaker, "breaker";
     /// A key that signs tokens.
     SigningKey, "signing-key";
     /// The operations of one application, as reviewed.

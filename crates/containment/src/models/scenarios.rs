@@ -22,6 +22,11 @@ macro_rules! tests {
             }
 
             #[test]
+            fn what_is_admitted_while_the_breaker_of_an_ancestor_opens_is_cut_or_refused() {
+                $run(scenarios::admitted_while_a_breaker_opens);
+            }
+
+            #[test]
             fn a_child_minted_at_that_very_moment_is_dead_at_its_first_request() {
                 $run(scenarios::minted_while_revoked);
             }

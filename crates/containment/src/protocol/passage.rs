@@ -5,7 +5,7 @@ use vestibule_model::{AttemptId, Denial};
 use super::{
     super::sync::WaitForCancellationFutureOwned, flight::Flight, index::Index, off_switch::OffSwitch,
 };
-use crate::{Stage, Wire};
+use crate::{Stage, Wire, breaker::Probe};
 
 /// The right of one attempt to be under way, until it is cut.
 ///
@@ -16,11 +16,13 @@ use crate::{Stage, Wire};
 pub struct Passage {
     index: Arc<Index>,
     pub(super) flight: Arc<Flight>,
+    /// The breakers for which it is a probe.
+    pub(super) probes: Box<[Probe]>,
 }
 
 impl Passage {
     pub(super) fn new(index: Arc<Index>, flight: Arc<Flight>) -> Self {
-        Self { index, flight }
+        Self { index, flight, probes: Box::default() }
     }
 
     /// Does the work, unless the attempt is cut first: then drops it, wherever it stands. A result that was ready
@@ -64,6 +66,10 @@ impl Passage {
     #[must_use]
     pub fn off_switch(&self) -> OffSwitch {
         OffSwitch::new(&self.index, &self.flight)
+    }
+
+    pub(crate) fn probes(&self) -> &[Probe] {
+        &self.probes
     }
 
     /// Which attempt it is.
