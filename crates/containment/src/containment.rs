@@ -9,7 +9,7 @@ use vestibule_store::{Change, Follower, Kind, Record, Store, StoreError, Subscri
 
 use crate::{
     Cut, DenyEntry, DenyKey, Order, OrderError, Passage, Path, Report,
-    breaker::Breakers,
+    breaker::{Breakers, Tripped},
     entry::Fact,
     ledger::{self, Outcome, Standing},
     protocol::Gate,
@@ -82,6 +82,18 @@ impl Containment {
     pub fn check(&self, path: &Path<'_>) -> Result<(), Denial> {
         self.is_current()?;
         self.gate.check(path)
+    }
+
+    /// The breaker for which [`admit`](Self::admit) refuses with [`Denial::AgentSuspended`]; none where an order does.
+    #[must_use]
+    pub fn tripped(&self, path: &Path<'_>) -> Option<Tripped> {
+        self.gate.tripped(&path.names()).map(Tripped::from)
+    }
+
+    /// The breaker for which an attempt was cut with [`Denial::AgentSuspended`]; none where an order did.
+    #[must_use]
+    pub fn tripped_in(&self, passage: &Passage) -> Option<Tripped> {
+        self.gate.tripped(&passage.flight.names).map(Tripped::from)
     }
 
     /// Whether that attempt is under way here: admitted, not cut, not ended.

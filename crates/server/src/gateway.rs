@@ -8,7 +8,7 @@ use std::{
 
 use secrecy::SecretString;
 use tokio_util::task::TaskTracker;
-use vestibule_containment::Containment;
+use vestibule_containment::{Containment, breaker::Upstreams};
 use vestibule_evidence::{Evidence, EvidenceConfig, LogKey, Mode};
 use vestibule_inbound::{Authenticator, HopTokens, dpop::Proofs, users::UserIssuers};
 use vestibule_issuer::{Backing, Issuer, IssuerConfig, Judges, Keys, Registry};
@@ -70,6 +70,7 @@ pub(crate) struct Gateway {
     pub(crate) follower: Arc<Follower>,
     pub(crate) evidence: Evidence,
     pub(crate) containment: Arc<Containment>,
+    pub(crate) upstreams: Arc<Upstreams>,
     pub(crate) authenticator: Authenticator,
     pub(crate) registry: Arc<Registry>,
     pub(crate) keys: Arc<Keys>,
@@ -85,7 +86,8 @@ pub(crate) struct Gateway {
     pub(crate) bytes: Arc<BytesInFlight>,
     pub(crate) metrics: Metrics,
     pub(crate) calls: OuterCalls,
-    /// What tells applications that a call is over. A gateway that stops waits for them.
+    /// What tells applications that a call is over, and keeps and records breakers that have changed. A gateway that stops
+    /// waits for them.
     pub(crate) withdrawals: TaskTracker,
     pub(crate) draining: AtomicBool,
 }
@@ -107,7 +109,7 @@ impl Gateway {
 
         private_folder(&settings.state_folder)?;
         let evidence = open_evidence(&settings, &clock, &entropy)?;
-        let State { store, follower, containment, registry, keys } =
+        let State { store, follower, containment, upstreams, registry, keys } =
             State::load(&settings, &clock, &entropy).await?;
 
         let apps = Apps::new(&settings, names.public_url());
@@ -160,6 +162,7 @@ impl Gateway {
             follower,
             evidence,
             containment,
+            upstreams,
             registry,
             keys,
             issuer,
@@ -177,6 +180,7 @@ struct State {
     store: Arc<dyn Store>,
     follower: Arc<Follower>,
     containment: Arc<Containment>,
+    upstreams: Arc<Upstreams>,
     registry: Arc<Registry>,
     keys: Arc<Keys>,
 }
@@ -192,6 +196,8 @@ impl State {
             SqliteStore::open(&settings.state_folder, Arc::clone(clock)).map_err(broken("open the state"))?;
         let store: Arc<dyn Store> = Arc::new(store);
         let containment = Containment::new(Arc::clone(&store), Arc::clone(clock));
+        let thresholds = settings.breakers.upstreams.clone();
+        let upstreams = Upstreams::new(Arc::clone(&store), Arc::clone(clock), thresholds);
         let registry = Registry::new(Arc::clone(&store), Arc::clone(clock), Arc::clone(entropy));
         let keys = Keys::open(Arc::clone(&store), Arc::clone(clock), settings.token_ttl)
             .await
@@ -200,12 +206,18 @@ impl State {
             Arc::clone(&store),
             Arc::clone(clock),
             POLL,
-            vec![containment.clone(), registry.clone(), keys.clone()],
+            vec![
+                containment.clone(),
+                containment.breakers().clone(),
+                upstreams.clone(),
+                registry.clone(),
+                keys.clone(),
+            ],
         )
         .await
         .map_err(broken("load the state"))?;
         containment.attach(&follower, settings.lease);
-        Ok(Self { store, follower, containment, registry, keys })
+        Ok(Self { store, follower, containment, upstreams, registry, keys })
     }
 }
 

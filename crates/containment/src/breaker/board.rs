@@ -58,7 +58,8 @@ impl Board {
         if is_shut { Err(Denial::AgentSuspended) } else { Ok(()) }
     }
 
-    fn not_closed<'a>(&'a self, names: &'a [Known]) -> impl Iterator<Item = &'a Arc<Installed>> {
+    /// The breakers of these names that are not closed.
+    pub(crate) fn not_closed<'a>(&'a self, names: &'a [Known]) -> impl Iterator<Item = &'a Arc<Installed>> {
         let names = if self.shut == 0 { &[] } else { names };
         names.iter().filter_map(|name| match &name.key {
             DenyKey::Agent(agent) => self.find(name.hash, agent).filter(|found| !found.is_closed()),

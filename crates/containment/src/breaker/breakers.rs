@@ -9,7 +9,7 @@ use vestibule_store::{Change as Logged, Kind, Record, Store, StoreError, Subscri
 
 use super::{
     Breaker, Cause, Charge, Rest, Signal, Thresholds,
-    installed::Installed,
+    installed::{Installed, Tripped},
     ledger::{self, Kept},
     meters::{Meters, Of},
     stored::{Name, from_record},
@@ -53,14 +53,14 @@ impl Breakers {
     }
 
     /// Counts what an attempt of the last of `agents` adds, and opens the breakers that trip, before it returns: their next
-    /// attempt is refused, and what they have under way is cut, but for `attempt` itself. `thresholds` are those of the agent
+    /// attempt is refused, and what they have under way is cut, but for `spared`, which has its answer. `thresholds` are those of the agent
     /// that is given to it: of one that was spawned, those of the registered one that it comes from.
     ///
     /// What has opened is in force here; hand each to [`keep`](Self::keep).
     pub fn charge(
         &self,
         agents: &[Actor],
-        attempt: AttemptId,
+        spared: Option<AttemptId>,
         charge: &Charge,
         thresholds: impl FnOnce(&AgentId) -> Thresholds,
     ) -> Vec<Change> {
@@ -68,7 +68,7 @@ impl Breakers {
         let now = self.clock.monotonic().since(self.started);
         let trip = |whose: (&AgentId, Of), by: &Thresholds| {
             let cause = self.meters.charge(whose, charge, by, now)?;
-            self.trip(whose, cause, by.rest, attempt)
+            self.trip(whose, cause, by.rest, spared)
         };
         if agent.as_key().is_none() {
             return trip((agent, Of::Itself), &thresholds(agent)).into_iter().collect();
@@ -85,12 +85,12 @@ impl Breakers {
         (agent, of): (&AgentId, Of),
         mut cause: Cause,
         rest: Rest,
-        spared: AttemptId,
+        spared: Option<AttemptId>,
     ) -> Option<Change> {
         if of == Of::Spawned {
             cause.detail.push_str(", by what it has spawned");
         }
-        self.switch(agent, Some(spared), |standing| {
+        self.switch(agent, spared, |standing| {
             let before = standing.map_or_else(|| Breaker::new(rest), |standing| standing.breaker);
             let after = before.trip(self.clock.now(), rest);
             (after != before).then(|| Installed::new(agent, after, cause, 0))
@@ -117,12 +117,6 @@ impl Breakers {
             })
         })
         .collect()
-    }
-
-    /// Whether an attempt that was refused may become a probe if it asks for it.
-    #[must_use]
-    pub fn is_due(&self, agents: &[Actor]) -> bool {
-        agents.iter().any(|actor| self.due(&actor.agent).is_some())
     }
 
     fn due(&self, agent: &AgentId) -> Option<Arc<Installed>> {
@@ -237,20 +231,11 @@ impl Breakers {
 
     /// The breakers that are not closed, in the order of their agents.
     #[must_use]
-    pub fn list(&self) -> Vec<(AgentId, Breaker, Cause)> {
-        let standing = self.gate.breakers();
-        let shut = standing.iter().filter(|standing| !standing.is_closed());
-        let mut all: Vec<_> = shut.map(|it| (it.agent.clone(), it.breaker, it.cause.clone())).collect();
-        all.sort_by(|(a, ..), (b, ..)| a.cmp(b));
+    pub fn list(&self) -> Vec<Tripped> {
+        let standing = self.gate.breakers().into_iter().filter(|standing| !standing.is_closed());
+        let mut all: Vec<_> = standing.map(Tripped::from).collect();
+        all.sort_by(|a, b| a.agent.cmp(&b.agent));
         all
-    }
-
-    /// The first breaker of these agents that is not closed.
-    #[must_use]
-    pub fn refusing(&self, agents: &[Actor]) -> Option<(AgentId, Breaker, Cause)> {
-        let mut standing = agents.iter().filter_map(|actor| self.gate.breaker(&actor.agent));
-        let standing = standing.find(|standing| !standing.is_closed())?;
-        Some((standing.agent.clone(), standing.breaker, standing.cause.clone()))
     }
 
     /// Brings a word of the store into force, unless a later one is known.

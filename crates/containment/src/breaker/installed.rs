@@ -20,6 +20,24 @@ pub(crate) struct Installed {
     tickets: AtomicU32,
 }
 
+/// A breaker that refuses, or has cut.
+#[derive(Debug, Clone)]
+pub struct Tripped {
+    /// Whose it is.
+    pub agent: AgentId,
+    /// Where it stands.
+    pub breaker: Breaker,
+    /// Why.
+    pub cause: Cause,
+}
+
+impl From<Arc<Installed>> for Tripped {
+    fn from(installed: Arc<Installed>) -> Self {
+        let Installed { agent, breaker, cause, .. } = &*installed;
+        Self { agent: agent.clone(), breaker: *breaker, cause: cause.clone() }
+    }
+}
+
 /// The place of an attempt among the probes of one breaker. Given back when the attempt ends without having told anything.
 #[derive(Debug)]
 pub(crate) struct Probe {

@@ -14,6 +14,7 @@ mod window;
 
 pub(crate) use board::Board;
 pub use breakers::{Breakers, Change};
+pub use installed::Tripped;
 pub(crate) use installed::{Installed, Probe};
 pub use meter::{Charge, End};
 pub use phase::{Breaker, Phase};

@@ -17,7 +17,7 @@ use crate::{
     CutAttempt, DenyEntry, DenyKey, Path, State,
     breaker::{Board, Installed},
     entry::Fact,
-    path,
+    path::{self, Known},
     report::Cuts,
 };
 
@@ -151,6 +151,12 @@ impl Gate {
             cuts.note(self.index.cut(doomed).into_iter().map(|(_, cut)| cut));
         }
         Some((installed, cuts))
+    }
+
+    /// The breaker that refuses who has these names, or has cut them, if it is no order that does.
+    pub(crate) fn tripped(&self, names: &[Known]) -> Option<Arc<Installed>> {
+        self.denied.load().check(names, Asked::ToPass, || self.clock.now()).ok()?;
+        self.breakers.load().not_closed(names).next().cloned()
     }
 
     /// The breaker of an agent, if it has opened.

@@ -15,7 +15,7 @@ use crate::{Stage, Wire, breaker::Probe};
 #[must_use = "an attempt whose passage is dropped cannot be cut"]
 pub struct Passage {
     index: Arc<Index>,
-    pub(super) flight: Arc<Flight>,
+    pub(crate) flight: Arc<Flight>,
     /// The breakers for which it is a probe.
     pub(super) probes: Box<[Probe]>,
 }
@@ -66,6 +66,12 @@ impl Passage {
     #[must_use]
     pub fn off_switch(&self) -> OffSwitch {
         OffSwitch::new(&self.index, &self.flight)
+    }
+
+    /// Whether it was let through to see whether a breaker may close.
+    #[must_use]
+    pub fn is_probe(&self) -> bool {
+        !self.probes.is_empty()
     }
 
     pub(crate) fn probes(&self) -> &[Probe] {

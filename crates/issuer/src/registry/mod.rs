@@ -243,7 +243,12 @@ impl Held {
                 }
                 Ok(None)
             }
-            Kind::Delegation | Kind::Deny | Kind::SigningKey | Kind::Operations | Kind::Meta => Ok(None),
+            Kind::Delegation
+            | Kind::Deny
+            | Kind::Breaker
+            | Kind::SigningKey
+            | Kind::Operations
+            | Kind::Meta => Ok(None),
         }
     }
 }

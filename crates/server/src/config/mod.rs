@@ -2,6 +2,7 @@
 //! with every path resolved. Unknown keys, duplicate keys and literal secrets are errors with line and column.
 
 mod app;
+mod breakers;
 mod limits;
 mod listener;
 mod settings;
@@ -17,6 +18,10 @@ use serde::{Deserialize, Serialize};
 use vestibule_outbound::LITERAL_SECRET;
 
 pub use app::{AppConfig, HttpAppConfig, McpAppConfig, RecordConfig};
+pub use breakers::{
+    AgentBreakerConfig, AgentBreakersConfig, BreakerSettings, BreakersConfig, ShareConfig,
+    UpstreamBreakerConfig, UpstreamBreakersConfig,
+};
 pub use limits::LimitsConfig;
 pub use listener::{AdminConfig, DataConfig, TlsConfig};
 pub use settings::{AppSettings, ListenerSettings, Settings};
@@ -83,6 +88,8 @@ pub struct GatewayConfig {
     pub policies: PoliciesConfig,
     /// Bounds on everything that comes in.
     pub limits: LimitsConfig,
+    /// When agents and applications are suspended by themselves.
+    pub breakers: BreakersConfig,
     /// The protected applications.
     pub apps: BTreeMap<String, AppConfig>,
 }

@@ -11,8 +11,8 @@ use vestibule_model::{AppId, AppKind};
 use vestibule_outbound::{SecretRef, StrategyConfig};
 
 use super::{
-    AppConfig, ConfigError, EvidenceMode, GatewayConfig, HttpAppConfig, LimitsConfig, McpAppConfig,
-    RecordConfig, TlsConfig, app::ReviewConfig, limits::within,
+    AppConfig, BreakerSettings, ConfigError, EvidenceMode, GatewayConfig, HttpAppConfig, LimitsConfig,
+    McpAppConfig, RecordConfig, TlsConfig, app::ReviewConfig, limits::within,
 };
 use crate::http_app::Routes;
 
@@ -59,6 +59,8 @@ pub struct Settings {
     pub timezone: String,
     /// Bounds.
     pub limits: LimitsConfig,
+    /// When agents and applications are suspended by themselves.
+    pub breakers: BreakerSettings,
     /// The applications, in order of their ids.
     pub apps: Vec<AppSettings>,
 }
@@ -124,6 +126,7 @@ impl Settings {
             .into_iter()
             .map(|(id, app)| AppSettings::check(&id, app, folder))
             .collect::<Result<Vec<_>, _>>()?;
+        let breakers = config.breakers.check(apps.iter().map(|app| &app.id))?;
         let user_issuers = config.user_issuers.into_iter().map(|(name, issuer)| issuer.check(&name));
         let user_issuers: Vec<UserIssuerConfig> = user_issuers.collect::<Result<_, _>>()?;
         let data = listener("data", config.data.listen, config.data.public_url, config.data.tls, folder)?
@@ -162,6 +165,7 @@ impl Settings {
             policies_folder: folder.join(config.policies.folder),
             timezone: config.policies.timezone,
             limits: config.limits,
+            breakers,
             apps,
         })
     }
