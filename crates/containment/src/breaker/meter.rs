@@ -67,7 +67,7 @@ impl Meter {
             max.filter(|max| count > *max)
                 .map(|max| Cause::own(signal, format!("{count} {what} within {within} s, {max} may be")))
         };
-        let operations = by.operations.and_then(|_| charge.operation).map(|one| self.note(one, now));
+        let operations = by.operations.and(charge.operation).map(|one| self.note(one, now));
         let denials = || share(Signal::Denials, by.denials, DENIED, "were denied");
         let errors = || share(Signal::Errors, by.errors, ERRED, "failed for the caller's fault");
         (denied > 0)

@@ -83,7 +83,8 @@ impl Measured {
         if let Ok(reply) = passed
             && by.is_some_and(|by| by.bytes.is_some())
         {
-            reply.metered = Some(Metered { caller: caller.clone(), attempt: passage.attempt(), uncounted: 0 });
+            reply.metered =
+                Some(Metered { caller: caller.clone(), attempt: passage.attempt(), uncounted: 0 });
         }
     }
 
