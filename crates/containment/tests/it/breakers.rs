@@ -248,9 +248,13 @@ async fn by_hand_it_is_opened_for_a_time_or_for_good_and_closed() {
 #[tokio::test]
 async fn a_parent_does_not_evade_by_spawning_and_one_bad_child_does_not_suspend_it() {
     let world = Shelved::open().await;
-    let child = |n: u8| AgentId::of_key(&Thumbprint::from_bytes([n; 32])).to_string();
-    let chain = |n: u8| Token::of(n.into(), &["a", &child(n)]);
-    assert_eq!(denied(&world.containment, &chain(1), 5)[0].agent, id(&child(1)));
+    let child = |n: u8| AgentId::of_key(&Thumbprint::from_bytes([n; 32]));
+    let chain = |n: u8| {
+        let mut token = Token::of(n.into(), &["a", "child"]);
+        token.agents[1].agent = child(n);
+        token
+    };
+    assert_eq!(denied(&world.containment, &chain(1), 5)[0].agent, child(1));
     assert_eq!(Token::of(1, &["a"]).fate(&world.containment), None);
     assert_eq!(chain(2).fate(&world.containment), None, "nor a sibling");
     // Four times the number of one: five of the first, four of each further one, none of which trips by itself.
