@@ -152,5 +152,6 @@ pages_that_run! {
     putting_an_application_behind_goes_as_it_is_told: "docs/guides/put-an-app-behind.md";
     writing_a_policy_goes_as_it_is_told: "docs/guides/write-a-policy.md";
     responding_to_an_incident_goes_as_it_is_told: "docs/guides/respond-to-an-incident.md";
+    circuit_breakers_go_as_it_is_told: "docs/guides/circuit-breakers.md";
     operating_goes_as_it_is_told: "docs/guides/operate.md";
 }
