@@ -3,7 +3,7 @@ use std::{
     sync::Arc,
 };
 
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, MutexGuard};
 use vestibule_model::{Actor, AgentId, AttemptId, Clock, Monotonic, Timestamp};
 use vestibule_store::{Change as Logged, Kind, Record, Store, StoreError, Subscriber};
 
@@ -16,8 +16,8 @@ use super::{
 };
 use crate::{Cut, Passage, containment::settle, protocol::Gate};
 
-/// How many breakers can begin to be probed at once here. Each waits for the store.
-const PROBING: usize = 16;
+/// How many breakers can be written at once here. Each waits for the store.
+const PLACES: usize = 16;
 
 /// The circuit breakers of agents. See the module's page.
 #[derive(Debug)]
@@ -28,7 +28,7 @@ pub struct Breakers {
     gate: Arc<Gate>,
     meters: Meters,
     /// Of all calls that find a breaker due, one asks the store, and the others here wait for it.
-    probing: [Mutex<()>; PROBING],
+    places: [Mutex<()>; PLACES],
     hasher: RandomState,
 }
 
@@ -48,8 +48,8 @@ pub struct Change {
 impl Breakers {
     pub(crate) fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, gate: Arc<Gate>) -> Arc<Self> {
         let (started, meters) = (clock.monotonic(), Meters::new());
-        let probing = std::array::from_fn(|_| Mutex::default());
-        Arc::new(Self { store, clock, started, gate, meters, probing, hasher: RandomState::new() })
+        let places = std::array::from_fn(|_| Mutex::default());
+        Arc::new(Self { store, clock, started, gate, meters, places, hasher: RandomState::new() })
     }
 
     /// Counts what an attempt of the last of `agents` adds, and opens the breakers that trip, before it returns: their next
@@ -136,14 +136,19 @@ impl Breakers {
             if self.due(agent).is_none() {
                 continue;
             }
-            let place = usize::try_from(self.hasher.hash_one(agent) % PROBING as u64).unwrap_or_default();
-            let Some(place) = self.probing.get(place) else { continue };
-            let _one = place.lock().await;
+            let _one = self.alone(agent).await;
             // Somebody may have been faster.
             let Some(standing) = self.due(agent) else { continue };
             changes.extend(self.begin(&standing).await?);
         }
         Ok(changes)
+    }
+
+    /// INVARIANT: whoever writes holds this until it is in force here. A trip whose writing was delayed would else find
+    /// our own "probing" or an operator's "closed" in the store, not know of it, and take the turn after it.
+    async fn alone(&self, agent: &AgentId) -> Option<MutexGuard<'_, ()>> {
+        let place = usize::try_from(self.hasher.hash_one(agent) % PLACES as u64).unwrap_or_default();
+        Some(self.places.get(place)?.lock().await)
     }
 
     async fn begin(&self, standing: &Arc<Installed>) -> Result<Option<Change>, StoreError> {
@@ -157,10 +162,8 @@ impl Breakers {
                 let is_ours = |now: &Arc<Installed>| Arc::ptr_eq(now, standing) || now.breaker == next;
                 now.filter(|now| is_ours(now)).map(|_| Installed::new(agent, next, cause, next.rest.probes))
             })),
-            Err(later) => {
-                if let Some((breaker, cause)) = later {
-                    self.install(agent, breaker, &cause);
-                }
+            Err((breaker, cause)) => {
+                self.install(agent, breaker, &cause);
                 Ok(None)
             }
         }
@@ -174,6 +177,7 @@ impl Breakers {
     pub async fn keep(&self, change: &Change) -> Result<(), StoreError> {
         let Change { agent, breaker, cause, .. } = change;
         settle(&self.gate).await;
+        let _alone = self.alone(agent).await;
         if self.gate.breaker(agent).is_some_and(|standing| standing.breaker != *breaker) {
             return Ok(());
         }
@@ -202,8 +206,10 @@ impl Breakers {
             held = standing.map_or(held, |standing| standing.breaker.hold(now, until, rest));
             Some(Installed::new(agent, held, cause.clone(), 0))
         });
+        let alone = self.alone(agent).await;
         let breaker = ledger::order(self.store.as_ref(), &name, &held, &cause).await?;
         self.install(agent, breaker, &cause);
+        drop(alone);
         settle(&self.gate).await;
         let cut = opened.map_or(Cut { attempts: 0, streams: 0, nodes: 0 }, |opened| opened.cut);
         Ok(Change { agent: agent.clone(), breaker, cause, cut })
@@ -214,6 +220,7 @@ impl Breakers {
     /// # Errors
     /// When the store fails. It stays as it is: repeat it.
     pub async fn close(&self, agent: &AgentId, cause: Cause) -> Result<Option<Change>, StoreError> {
+        let _alone = self.alone(agent).await;
         let Some(standing) = self.gate.breaker(agent).filter(|standing| !standing.is_closed()) else {
             return Ok(None);
         };

@@ -89,19 +89,25 @@ pub(super) async fn order(
     Err(contended(name))
 }
 
-/// Takes the turn from `from` to `next`, unless any gateway has taken one: of all that try, one succeeds. Gives the later word
-/// of the store, where there is one.
+/// Takes the turn from `from` to `next`, unless any gateway has taken one: of all that try, one succeeds. The others get the
+/// later word.
 pub(super) async fn claim(
     store: &dyn Store,
     name: &Name,
     (from, next): (&Breaker, &Breaker),
     cause: &Cause,
-) -> Result<Result<(), Option<(Breaker, Cause)>>, StoreError> {
-    let (stored, expect) = read(store, name).await?;
-    if let Some((stored, why)) = stored.filter(|(stored, _)| stored.supersedes(from)) {
-        return Ok(Err(Some((stored, why))));
+) -> Result<Result<(), (Breaker, Cause)>, StoreError> {
+    for _ in 0..ROUNDS_MAX {
+        let (stored, expect) = read(store, name).await?;
+        if let Some(later) = stored.filter(|(stored, _)| stored.supersedes(from)) {
+            return Ok(Err(later));
+        }
+        // Not written: somebody was faster, and perhaps only with what we know already.
+        if write(store, name, (next, cause), expect).await? {
+            return Ok(Ok(()));
+        }
     }
-    Ok(if write(store, name, (next, cause), expect).await? { Ok(()) } else { Err(None) })
+    Err(contended(name))
 }
 
 fn contended(name: &Name) -> StoreError {

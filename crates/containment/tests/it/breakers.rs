@@ -131,6 +131,21 @@ async fn fresh(follower: &vestibule_store::Follower) {
 }
 
 #[tokio::test]
+async fn a_trip_that_was_not_written_yet_is_probed_in_time_and_does_not_come_back() {
+    let world = Shelved::open().await;
+    let token = Token::of(1, &["a"]);
+    let late = denied(&world.containment, &token, 5).remove(0);
+    world.pass(REST.open).await;
+    let probe = call(&world.containment, &token).await.unwrap();
+    world.containment.breakers().keep(&late).await.unwrap();
+    assert!(matches!(phase(&world.containment), Phase::Probing { .. }));
+    assert!(probe.cut().is_none());
+    world.containment.breakers().verdict(&probe, true);
+    assert_eq!(world.shelf.body("agent/a")["state"], "probing");
+    assert_eq!(token.fate(&world.containment), None);
+}
+
+#[tokio::test]
 async fn a_good_probe_closes_and_a_bad_one_cuts_the_others_and_opens_for_longer() {
     let world = Shelved::open().await;
     let (breakers, token) = (world.containment.breakers(), Token::of(1, &["a"]));
