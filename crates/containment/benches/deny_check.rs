@@ -1,5 +1,5 @@
 //! What containment costs a request: to be let in and to leave, and to have each of its names looked up among a million
-//! entries. And what it costs to bring one more entry into force.
+//! entries. What it costs to bring one more entry into force; and what a breaker costs a call that it lets pass.
 
 #![expect(clippy::unwrap_used, reason = "a benchmark that cannot be set up has failed")]
 
@@ -7,7 +7,10 @@ use std::{hint::black_box, sync::Arc, time::Duration};
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use tokio::runtime::{Builder, Runtime};
-use vestibule_containment::{Containment, DenyKey, KeyKind, Path};
+use vestibule_containment::{
+    Containment, DenyKey, KeyKind, Path,
+    breaker::{Charge, End, Rest, Share, Thresholds},
+};
 use vestibule_model::{
     Actor, AgentId, AppId, AttemptId, Entropy, Jti, NodeId, PathNode, Represented, SeededEntropy,
     SystemClock, Thumbprint, Timestamp, UserId,
@@ -171,5 +174,48 @@ fn orders(c: &mut Criterion) {
     assert!(running.iter().all(|passage| passage.cut().is_none()));
 }
 
-criterion_group!(benches, requests, orders);
+/// What a breaker costs a call that it lets pass: to be looked up while a thousand others are open, and to be counted.
+fn breakers(c: &mut Criterion) {
+    let gateway = Gateway::with(0);
+    let breakers = gateway.containment.breakers();
+    let rest = Rest { open: Duration::from_secs(60), open_max: Duration::from_secs(3600), probes: 1 };
+    let by = Thresholds {
+        window: Duration::from_secs(60),
+        denials: Some(Share { percent: 50, calls_min: 20 }),
+        errors: None,
+        calls: None,
+        operations: None,
+        bytes: None,
+        rest,
+    };
+    let mut group = c.benchmark_group("breakers");
+    for (name, depth) in [("depth-1", 1), ("depth-8", 8)] {
+        let requests: Vec<_> = (0..REQUESTS).map(|n| Request::of(n, depth, false)).collect();
+        let charge = Charge { end: Some(End::Done), operation: Some(1), bytes: 1_000 };
+        let mut turns = requests.iter().cycle();
+        group.bench_function(format!("charge/{name}"), |b| {
+            b.iter(|| {
+                let request = turns.next().unwrap();
+                breakers.charge(black_box(&request.agents), Some(request.attempt), &charge, |_| by)
+            });
+        });
+    }
+    let denied = Charge { end: Some(End::Denied), operation: Some(1), bytes: 0 };
+    for n in 0..1_000 {
+        let request = Request::of(1_000_000 + n, 1, false);
+        (0..20).for_each(|_| drop(breakers.charge(&request.agents, None, &denied, |_| by)));
+    }
+    assert_eq!(breakers.list().len(), 1_000);
+    let requests: Vec<_> = (0..REQUESTS).map(|n| Request::of(n, 1, false)).collect();
+    let mut turns = requests.iter().cycle();
+    group.bench_function("admit-and-drop/depth-1/among-1000-open", |b| {
+        b.iter(|| {
+            let request = turns.next().unwrap();
+            gateway.containment.admit(black_box(&request.path()), request.attempt).unwrap()
+        });
+    });
+    group.finish();
+}
+
+criterion_group!(benches, requests, orders, breakers);
 criterion_main!(benches);

@@ -9,6 +9,7 @@ use vestibule_store::{Change, Follower, Kind, Record, Store, StoreError, Subscri
 
 use crate::{
     Cut, DenyEntry, DenyKey, Order, OrderError, Passage, Path, Report,
+    breaker::{Breakers, Tripped},
     entry::Fact,
     ledger::{self, Outcome, Standing},
     protocol::Gate,
@@ -24,7 +25,8 @@ const SETTLE_MAX: Duration = Duration::from_secs(1);
 pub struct Containment {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
-    gate: Gate,
+    gate: Arc<Gate>,
+    breakers: Arc<Breakers>,
     lease: ArcSwapOption<Lease>,
 }
 
@@ -41,8 +43,15 @@ impl Containment {
     /// [`attach`](Self::attach) that.
     #[must_use]
     pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Arc<Self> {
-        let gate = Gate::new(Arc::clone(&clock));
-        Arc::new(Self { store, clock, gate, lease: ArcSwapOption::empty() })
+        let gate = Arc::new(Gate::new(Arc::clone(&clock)));
+        let breakers = Breakers::new(Arc::clone(&store), Arc::clone(&clock), Arc::clone(&gate));
+        Arc::new(Self { store, clock, gate, breakers, lease: ArcSwapOption::empty() })
+    }
+
+    /// The circuit breakers of agents: another subscriber.
+    #[must_use]
+    pub fn breakers(&self) -> &Arc<Breakers> {
+        &self.breakers
     }
 
     /// From now on admits, as long as what `follower` has applied is at most `lease` old. A follower that is gone
@@ -58,7 +67,7 @@ impl Containment {
     /// [`Denial::ContainmentStale`] when this gateway cannot tell what is revoked. [`Denial::CallEnded`] when a call
     /// within which it is made is not under way. Else the denial of the first name on the path that is revoked (token,
     /// nodes, agents, keys, user, session, client, application, everything), or if none is, of the first that is
-    /// suspended. [`Denial::AgentUnknown`] when nobody makes the attempt.
+    /// suspended, or whose [breaker](crate::breaker) is open. [`Denial::AgentUnknown`] when nobody makes the attempt.
     pub fn admit(&self, path: &Path<'_>, attempt: AttemptId) -> Result<Passage, Denial> {
         self.is_current()?;
         self.gate.admit(path, attempt)
@@ -73,6 +82,18 @@ impl Containment {
     pub fn check(&self, path: &Path<'_>) -> Result<(), Denial> {
         self.is_current()?;
         self.gate.check(path)
+    }
+
+    /// The breaker for which [`admit`](Self::admit) refuses with [`Denial::AgentSuspended`]; none where an order does.
+    #[must_use]
+    pub fn tripped(&self, path: &Path<'_>) -> Option<Tripped> {
+        self.gate.tripped(&path.names()).map(Tripped::from)
+    }
+
+    /// The breaker for which an attempt was cut with [`Denial::AgentSuspended`]; none where an order did.
+    #[must_use]
+    pub fn tripped_in(&self, passage: &Passage) -> Option<Tripped> {
+        self.gate.tripped(&passage.flight.names).map(Tripped::from)
     }
 
     /// Whether that attempt is under way here: admitted, not cut, not ended.
@@ -140,25 +161,10 @@ impl Containment {
         let (_, turn) = self.gate.suspension(&wanted.key);
         let entry = ledger::record(self.store.as_ref(), wanted, turn).await?;
         self.gate.publish(vec![Fact::Denies(entry.clone())]);
-        self.settle().await;
+        settle(&self.gate).await;
         // Not what this call cut: our follower may have published the order before us.
         let cuts = self.gate.cuts(entry.state, &entry.key);
         Ok((entry, cuts))
-    }
-
-    /// Waits for all that was cut, by whomever.
-    async fn settle(&self) {
-        let unsettled = self.gate.unsettled();
-        if unsettled.is_empty() {
-            return;
-        }
-        if tokio::time::timeout(SETTLE_MAX, self.gate.settled(&unsettled)).await.is_err() {
-            let attempts = self.gate.sever(&unsettled);
-            tracing::warn!(
-                attempts,
-                "attempts that were cut did not end in time; their connections were severed"
-            );
-        }
     }
 
     async fn rehearse(&self, wanted: &DenyEntry) -> Result<(DenyEntry, Cuts), StoreError> {
@@ -211,6 +217,21 @@ impl Subscriber for Containment {
             self.gate.publish(vec![Fact::from_record(record)?]);
         }
         Ok(())
+    }
+}
+
+/// Waits for all that was cut, by whomever.
+pub(crate) async fn settle(gate: &Gate) {
+    let unsettled = gate.unsettled();
+    if unsettled.is_empty() {
+        return;
+    }
+    if tokio::time::timeout(SETTLE_MAX, gate.settled(&unsettled)).await.is_err() {
+        let attempts = gate.sever(&unsettled);
+        tracing::warn!(
+            attempts,
+            "attempts that were cut did not end in time; their connections were severed"
+        );
     }
 }
 

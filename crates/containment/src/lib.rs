@@ -52,6 +52,7 @@
 //!
 //! The protocol is compiled a second and third time in `models/`, where every order of its steps is tried.
 
+pub mod breaker;
 mod containment;
 mod entry;
 mod key;

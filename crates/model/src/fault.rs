@@ -26,6 +26,8 @@ pub enum FaultKind {
     UpstreamUnreachable,
     /// The application did not answer in time.
     UpstreamTimeout,
+    /// The application failed too often, or an operator said so: its circuit breaker is open, and it is not called.
+    UpstreamSuspended,
     /// The application's answer is not usable: too large, not what it claims to be.
     UpstreamInvalid,
     /// A bug.
@@ -41,6 +43,7 @@ impl FaultKind {
         Self::AccessUnavailable,
         Self::UpstreamUnreachable,
         Self::UpstreamTimeout,
+        Self::UpstreamSuspended,
         Self::UpstreamInvalid,
         Self::Internal,
     ];
@@ -55,6 +58,7 @@ impl FaultKind {
             Self::AccessUnavailable => "access-unavailable",
             Self::UpstreamUnreachable => "upstream-unreachable",
             Self::UpstreamTimeout => "upstream-timeout",
+            Self::UpstreamSuspended => "upstream-suspended",
             Self::UpstreamInvalid => "upstream-invalid",
             Self::Internal => "internal",
         }
@@ -64,7 +68,10 @@ impl FaultKind {
     #[must_use]
     pub fn status(self) -> u16 {
         match self {
-            Self::EvidenceUnavailable | Self::StoreUnavailable | Self::AppNotReady => 503,
+            Self::EvidenceUnavailable
+            | Self::StoreUnavailable
+            | Self::AppNotReady
+            | Self::UpstreamSuspended => 503,
             Self::AccessUnavailable | Self::UpstreamUnreachable | Self::UpstreamInvalid => 502,
             Self::UpstreamTimeout => 504,
             Self::Internal => 500,
@@ -81,6 +88,7 @@ impl FaultKind {
             Self::AccessUnavailable => "the gateway has no credential for the application",
             Self::UpstreamUnreachable => "the application cannot be reached",
             Self::UpstreamTimeout => "the application did not answer in time",
+            Self::UpstreamSuspended => "the application is left alone for now; try again later",
             Self::UpstreamInvalid => "the application's answer cannot be used",
             Self::Internal => "the gateway failed",
         }
@@ -95,6 +103,7 @@ impl FaultKind {
             | Self::AccessUnavailable
             | Self::UpstreamUnreachable
             | Self::UpstreamTimeout
+            | Self::UpstreamSuspended
             | Self::UpstreamInvalid => FaultOf::Upstream,
         }
     }
@@ -113,12 +122,20 @@ pub struct Fault {
     pub kind: FaultKind,
     /// Why, for the log.
     pub cause: String,
+    /// When to try again, where that is known.
+    pub retry_after: Option<Duration>,
 }
 
 impl Fault {
     /// A fault with its cause.
     pub fn new(kind: FaultKind, cause: impl fmt::Display) -> Self {
-        Self { kind, cause: cause.to_string() }
+        Self { kind, cause: cause.to_string(), retry_after: None }
+    }
+
+    /// Says when to try again.
+    #[must_use]
+    pub fn after(self, retry_after: Duration) -> Self {
+        Self { retry_after: Some(retry_after), ..self }
     }
 }
 

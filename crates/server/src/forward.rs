@@ -17,6 +17,7 @@ use crate::{
     apps::App,
     arrival::{Attempt, Demand},
     body::StreamedDigest,
+    breakers::{self, Metered},
     gateway::Gateway,
     mcp_arrival::SESSION,
     mcp_reply::{self, EventFilter, Filter},
@@ -50,6 +51,8 @@ pub(crate) struct Reply {
     pub(crate) held: Held,
     pub(crate) bytes_in: u64,
     pub(crate) streamed: Option<StreamedDigest>,
+    /// Of a caller whose bytes are judged.
+    pub(crate) metered: Option<Metered>,
     pub(crate) forwarded: Monotonic,
     /// When the call must have ended.
     pub(crate) deadline: Duration,
@@ -99,6 +102,7 @@ pub(crate) async fn call(
         Demand::Operation { .. } | Demand::Always { .. } => None,
     };
     let Outgoing { method, path, query, headers, body, held } = outgoing;
+    let trial = breakers::attempt_on(gw, app.id())?;
     let forwarded = gw.clock.monotonic();
     if let Some(request) = calls_off {
         gw.calls.call_off(&Name::of(caller, app.id(), session(&headers), &request));
@@ -113,7 +117,9 @@ pub(crate) async fn call(
     }
     withdrawing.arm(gw, asked, &access, &headers);
     let forward = Forward { method, path, query, headers, body };
-    let response = match send(gw, access, opened, forward).await {
+    let answer = send(gw, access, opened, forward).await;
+    trial.ended(gw, &answer);
+    let response = match answer {
         Ok(response) => response,
         Err(stop) => {
             if withdrawal::is_at_work(&stop) {
@@ -133,6 +139,7 @@ pub(crate) async fn call(
         held,
         bytes_in,
         streamed,
+        metered: None,
         forwarded,
         deadline: time_left(gw, caller),
     };
@@ -199,9 +206,10 @@ pub(crate) fn outcome_of(stop: &Stop, is_forwarded: bool) -> Outcome {
         Stop::Denied(_) if is_forwarded => Outcome::Unknown,
         Stop::Denied(_) => Outcome::Refused,
         Stop::Failed(fault) => match fault.kind {
-            FaultKind::UpstreamUnreachable | FaultKind::UpstreamTimeout | FaultKind::UpstreamInvalid => {
-                Outcome::UpstreamFailed
-            }
+            FaultKind::UpstreamUnreachable
+            | FaultKind::UpstreamTimeout
+            | FaultKind::UpstreamSuspended
+            | FaultKind::UpstreamInvalid => Outcome::UpstreamFailed,
             FaultKind::EvidenceUnavailable
             | FaultKind::StoreUnavailable
             | FaultKind::AppNotReady

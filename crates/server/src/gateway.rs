@@ -8,7 +8,7 @@ use std::{
 
 use secrecy::SecretString;
 use tokio_util::task::TaskTracker;
-use vestibule_containment::Containment;
+use vestibule_containment::{Containment, breaker::Upstreams};
 use vestibule_evidence::{Evidence, EvidenceConfig, LogKey, Mode};
 use vestibule_inbound::{Authenticator, HopTokens, dpop::Proofs, users::UserIssuers};
 use vestibule_issuer::{Backing, Issuer, IssuerConfig, Judges, Keys, Registry};
@@ -72,6 +72,7 @@ pub(crate) struct Gateway {
     pub(crate) follower: Arc<Follower>,
     pub(crate) evidence: Evidence,
     pub(crate) containment: Arc<Containment>,
+    pub(crate) upstreams: Arc<Upstreams>,
     pub(crate) authenticator: Authenticator,
     pub(crate) registry: Arc<Registry>,
     pub(crate) keys: Arc<Keys>,
@@ -89,7 +90,8 @@ pub(crate) struct Gateway {
     pub(crate) bytes: Arc<BytesInFlight>,
     pub(crate) metrics: Metrics,
     pub(crate) calls: OuterCalls,
-    /// What tells applications that a call is over. A gateway that stops waits for them.
+    /// What tells applications that a call is over, and keeps and records breakers that have changed. A gateway that stops
+    /// waits for them.
     pub(crate) withdrawals: TaskTracker,
     pub(crate) draining: AtomicBool,
 }
@@ -111,7 +113,7 @@ impl Gateway {
 
         private_folder(&settings.state_folder)?;
         let evidence = open_evidence(&settings, &clock, &entropy)?;
-        let State { store, follower, containment, registry, keys, vault } =
+        let State { store, follower, containment, upstreams, registry, keys, vault } =
             State::load(&settings, &secrets, &clock, &entropy).await?;
         let secrets = secrets.with_vault(vault.secrets());
 
@@ -166,6 +168,7 @@ impl Gateway {
             follower,
             evidence,
             containment,
+            upstreams,
             registry,
             keys,
             issuer,
@@ -184,6 +187,7 @@ struct State {
     store: Arc<dyn Store>,
     follower: Arc<Follower>,
     containment: Arc<Containment>,
+    upstreams: Arc<Upstreams>,
     registry: Arc<Registry>,
     keys: Arc<Keys>,
     vault: VaultDesk,
@@ -201,6 +205,8 @@ impl State {
             SqliteStore::open(&settings.state_folder, Arc::clone(clock)).map_err(broken("open the state"))?;
         let store: Arc<dyn Store> = Arc::new(store);
         let containment = Containment::new(Arc::clone(&store), Arc::clone(clock));
+        let thresholds = settings.breakers.upstreams.clone();
+        let upstreams = Upstreams::new(Arc::clone(&store), Arc::clone(clock), thresholds);
         let registry = Registry::new(Arc::clone(&store), Arc::clone(clock), Arc::clone(entropy));
         let vault = VaultDesk::open(settings, secrets, &store, clock).await?;
         let keys = Keys::open(Arc::clone(&store), vault.vault(), Arc::clone(clock), settings.token_ttl)
@@ -210,12 +216,19 @@ impl State {
             Arc::clone(&store),
             Arc::clone(clock),
             POLL,
-            vec![containment.clone(), registry.clone(), keys.clone(), vault.secrets()],
+            vec![
+                containment.clone(),
+                containment.breakers().clone(),
+                upstreams.clone(),
+                registry.clone(),
+                keys.clone(),
+                vault.secrets(),
+            ],
         )
         .await
         .map_err(broken("load the state"))?;
         containment.attach(&follower, settings.lease);
-        Ok(Self { store, follower, containment, registry, keys, vault })
+        Ok(Self { store, follower, containment, upstreams, registry, keys, vault })
     }
 }
 

@@ -7,6 +7,7 @@ mod admin;
 mod apps;
 mod arrival;
 mod body;
+mod breakers;
 pub mod cli;
 mod clients;
 pub mod config;

@@ -9,6 +9,7 @@ use std::{
     },
 };
 
+use vestibule_containment::breaker::Phase;
 use vestibule_evidence::Outcome;
 use vestibule_model::Stop;
 
@@ -22,6 +23,17 @@ pub(crate) struct Metrics {
     stopped: Mutex<BTreeMap<&'static str, u64>>,
     /// By the rule that was used up. There are as many as the configuration has.
     limited: Mutex<BTreeMap<Arc<str>, u64>>,
+    /// By whose breaker, and into which state. As rare.
+    breaking: Mutex<BTreeMap<(Breaking, &'static str), u64>>,
+}
+
+/// Whose breaker has changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Breaking {
+    /// An agent's.
+    Agent,
+    /// An application's.
+    Upstream,
 }
 
 impl Metrics {
@@ -48,6 +60,29 @@ impl Metrics {
         counter.fetch_add(1, Ordering::Relaxed);
     }
 
+    pub(crate) fn breaking(&self, whose: Breaking, phase: &Phase) {
+        let to = match phase {
+            Phase::Closed => "closed",
+            Phase::Open { .. } => "open",
+            Phase::Probing { .. } => "probing",
+        };
+        *self.breaking.lock().unwrap_or_else(PoisonError::into_inner).entry((whose, to)).or_default() += 1;
+    }
+
+    fn render_breaking(&self, out: &mut String) {
+        let breaking = self.breaking.lock().unwrap_or_else(PoisonError::into_inner);
+        for (whose, name, of) in [
+            (Breaking::Agent, "vestibule_agent_breaker_transitions_total", "agents"),
+            (Breaking::Upstream, "vestibule_upstream_breaker_transitions_total", "applications"),
+        ] {
+            let _ = writeln!(out, "# HELP {name} Changes of the breakers of {of} that this gateway made.");
+            let _ = writeln!(out, "# TYPE {name} counter");
+            for ((_, to), value) in breaking.iter().filter(|((found, _), _)| *found == whose) {
+                let _ = writeln!(out, "{name}{{to=\"{to}\"}} {value}");
+            }
+        }
+    }
+
     /// The Prometheus text format, version 0.0.4.
     pub(crate) fn render(&self, gauges: &[(&str, &str, f64)]) -> String {
         let mut out = String::new();
@@ -72,6 +107,7 @@ impl Metrics {
         for (rule, value) in &*self.limited.lock().unwrap_or_else(PoisonError::into_inner) {
             let _ = writeln!(out, "vestibule_limited_total{{rule=\"{rule}\"}} {value}");
         }
+        self.render_breaking(&mut out);
         for (name, help, value) in gauges {
             let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}");
         }

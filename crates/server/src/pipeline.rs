@@ -20,6 +20,7 @@ use vestibule_policy::{Environment, Permit};
 use crate::{
     apps::App,
     arrival::{Arrival, Attempt, Demand},
+    breakers::{self, Measured},
     edge::{self, Surface},
     forward::{self, Going, Reply},
     gateway::Gateway,
@@ -86,12 +87,14 @@ async fn pass(
     let app = arrival.app(gw, surface)?;
     entry.record().app = Some(app.id().clone());
     let caller = authenticate(gw, entry, arrival, app.resource())?; // door one
-    let passage = gw.containment.admit(&notes::path(&caller, app.id()), arrival.id())?; // registered first, then checked
+    let passage = breakers::admit(gw, &caller, app.id(), arrival.id()).await?; // registered first, then checked
     let passage = carried(passage, peer); // until the reply has left, whatever it will be
-    let passed = passage
+    let mut measured = Measured::default();
+    let mut passed = passage
         .guard(async {
             let slot = gw.slots.take(caller.chain().actors()).await?;
             let attempt = arrival.attempt(gw, &app, &caller, surface).await?; // the one parse
+            measured.asked(&attempt);
             let decided = decide(gw, entry, &caller, &attempt); // the lock
             let permit = limit(gw, &app, &caller, &attempt.demand, decided).await?; // how often
             let access = obtain(gw, entry, permit).await?; // door two
@@ -101,11 +104,14 @@ async fn pass(
             forward::call(gw, &app, &caller, attempt, access, going).await
         })
         .await;
+    if let Ok(passed) = &mut passed {
+        measured.ended(gw, &caller, &passage, passed.as_mut().map_err(|stop| &*stop));
+    }
     match passed {
         Ok(reply) => reply.map(|reply| reply.under(Arc::clone(&passage), mem::take(withdrawing))),
         Err(denial) => {
             entry.record().cancelled = withdrawing.fire(gw, Some(denial));
-            Err(denial.into())
+            Err(breakers::cut(gw, &passage, denial))
         }
     }
 }

@@ -25,6 +25,7 @@ use vestibule_model::{Denial, Fault, Monotonic, Stop};
 
 use crate::{
     body::StreamedDigest,
+    breakers::{self, Metered},
     edge::{self, Surface},
     forward::{Reply, ReplyBody},
     gateway::Gateway,
@@ -67,6 +68,7 @@ pub(crate) async fn stream(
         forwarded: reply.forwarded,
         bytes_out: 0,
         streamed: reply.streamed,
+        metered: reply.metered,
     };
     let body = match reply.body {
         ReplyBody::Streamed(body) if !body.is_end_stream() => Guarded::new(Source::Streamed(body), ends),
@@ -97,11 +99,22 @@ struct Ends {
     forwarded: Monotonic,
     bytes_out: u64,
     streamed: Option<StreamedDigest>,
+    metered: Option<Metered>,
 }
 
 impl Ends {
+    fn count(&mut self, bytes: u64) {
+        self.bytes_out += bytes;
+        if let Some(metered) = &mut self.metered {
+            metered.count(&self.gw, bytes);
+        }
+    }
+
     fn close(&mut self, outcome: Outcome) -> Option<Closing> {
         let mut entry = self.entry.take()?;
+        if let Some(metered) = &mut self.metered {
+            metered.end(&self.gw);
+        }
         let record = entry.record();
         record.bytes_out = self.bytes_out;
         if let Some((digest, size)) = self.streamed.as_ref().and_then(StreamedDigest::get) {
@@ -120,6 +133,9 @@ impl Ends {
         let denial = self.cut();
         if let Some(entry) = &mut self.entry {
             let record = entry.record();
+            record.cause = denial
+                .zip(self.passage.as_ref())
+                .and_then(|(denial, passage)| breakers::cause_of(&self.gw, passage, denial));
             record.cancelled = self.withdrawing.fire(&self.gw, denial);
             record.denial = denial.map(|denial| denial.code().to_owned());
         }
@@ -134,6 +150,13 @@ impl Ends {
             passage.complete();
         }
         self.cut().map_or(Ok(()), Err)
+    }
+
+    /// What a caller is told that was cut before its reply began.
+    fn stop(&self, denial: Denial) -> Stop {
+        self.passage
+            .as_ref()
+            .map_or_else(|| denial.into(), |passage| breakers::cut(&self.gw, passage, denial))
     }
 
     fn cut(&self) -> Option<Denial> {
@@ -251,7 +274,7 @@ impl Guarded {
             if let Some(closing) = self.ends.close(Outcome::Unknown) {
                 closing.await?;
             }
-            return Err(denial.into());
+            return Err(self.ends.stop(denial));
         }
         if self.source.is_end() {
             self.ends.complete()?;
@@ -346,7 +369,7 @@ impl HttpBody for Guarded {
         if this.closing.is_none() {
             match ready!(this.poll_source(cx)) {
                 Some(Ok(frame)) => {
-                    this.ends.bytes_out += frame.data_ref().map_or(0, |data| data.len() as u64);
+                    this.ends.count(frame.data_ref().map_or(0, |data| data.len() as u64));
                     if !this.source.is_end() {
                         return Poll::Ready(Some(Ok(frame)));
                     }

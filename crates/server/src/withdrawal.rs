@@ -86,6 +86,7 @@ pub(crate) fn is_at_work(stop: &Stop) -> bool {
             FaultKind::UpstreamTimeout => true,
             // It was never reached, or it has answered, if badly.
             FaultKind::UpstreamUnreachable
+            | FaultKind::UpstreamSuspended
             | FaultKind::UpstreamInvalid
             | FaultKind::AccessUnavailable
             | FaultKind::EvidenceUnavailable

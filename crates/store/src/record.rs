@@ -53,6 +53,8 @@ kinds! {
     Delegation, "delegation";
     /// A revocation.
     Deny, "deny";
+    /// A circuit breaker that has opened, or was closed again.
+    Breaker, "breaker";
     /// A key that signs tokens. Sealed.
     SigningKey, "signing-key";
     /// A secret that the gateway keeps for its operators. Sealed.
@@ -75,6 +77,7 @@ impl Kind {
             | Self::Credential
             | Self::Delegation
             | Self::Deny
+            | Self::Breaker
             | Self::Operations
             | Self::Meta => false,
         }

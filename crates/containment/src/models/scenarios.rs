@@ -1,6 +1,6 @@
 //! What is raced, and what must hold in the end. At most three threads: the one that begins is the third.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use vestibule_model::{Actor, AgentId, AttemptId, Denial, FixedClock, Timestamp};
 
@@ -8,7 +8,13 @@ use super::{
     protocol::{Gate, Passage},
     sync::{Mutex, block_on, thread},
 };
-use crate::{DenyEntry, DenyKey, KeyKind, Order, Path, Reason, State, Wire, entry::Fact};
+use crate::{
+    DenyEntry, DenyKey, KeyKind, Order, Path, Reason, State, Wire,
+    breaker::{Breaker, Cause, Installed, Rest},
+    entry::Fact,
+};
+
+const LONG: Duration = Duration::from_secs(3600);
 
 /// A test of each scenario.
 macro_rules! tests {
@@ -19,6 +25,11 @@ macro_rules! tests {
             #[test]
             fn what_is_admitted_while_its_name_is_revoked_is_cut_or_refused() {
                 $run(scenarios::admitted_while_revoked);
+            }
+
+            #[test]
+            fn what_is_admitted_while_the_breaker_of_an_ancestor_opens_is_cut_or_refused() {
+                $run(scenarios::admitted_while_a_breaker_opens);
             }
 
             #[test]
@@ -89,6 +100,24 @@ pub(super) fn admitted_while_revoked() {
         is_cut_or_refused(racer.join().unwrap(), Denial::AgentRevoked);
     }
     is_cut_or_refused(admit(&gate, 3, &["a"], &[]), Denial::AgentRevoked);
+    assert!(gate.is_idle());
+}
+
+pub(super) fn admitted_while_a_breaker_opens() {
+    let gate = gate();
+    let racers = [1, 2].map(|n| {
+        let gate = Arc::clone(&gate);
+        thread::spawn(move || admit(&gate, n, &["a", "child"], &[]))
+    });
+    let (agent, rest) = (AgentId::new("a").unwrap(), Rest { open: LONG, open_max: LONG, probes: 1 });
+    let open = Breaker::new(rest).hold(Timestamp::from_seconds(0), None, rest);
+    let cause = Cause::order("operator", "");
+    gate.switch(&agent, None, |_| Some(Installed::new(&agent, open, cause, 0))).unwrap();
+    for racer in racers {
+        is_cut_or_refused(racer.join().unwrap(), Denial::AgentSuspended);
+    }
+    is_cut_or_refused(admit(&gate, 3, &["a"], &[]), Denial::AgentSuspended);
+    assert_eq!(mints(&gate, &["a"]), Err(Denial::AgentSuspended));
     assert!(gate.is_idle());
 }
 

@@ -15,7 +15,7 @@ pub(crate) struct Flight {
     pub(super) id: u64,
     pub(super) attempt: AttemptId,
     agent: AgentId,
-    pub(super) names: Vec<Known>,
+    pub(crate) names: Vec<Known>,
     pub(super) calls: Box<[AttemptId]>,
     /// How far it has come, and why it was cut, in one word: so of "it began to stream" and "it was cut" one always
     /// knows of the other. See the masks below.

@@ -3,7 +3,7 @@ use std::{
     sync::{Arc, PoisonError},
 };
 
-use vestibule_model::{AttemptId, Clock, Denial};
+use vestibule_model::{AgentId, AttemptId, Clock, Denial};
 
 use super::{
     super::sync::{ArcSwap, Mutex, MutexGuard},
@@ -13,13 +13,20 @@ use super::{
     passage::Passage,
     writer::{Done, Writer},
 };
-use crate::{CutAttempt, DenyEntry, DenyKey, Path, State, entry::Fact, path, report::Cuts};
+use crate::{
+    CutAttempt, DenyEntry, DenyKey, Path, State,
+    breaker::{Board, Installed},
+    entry::Fact,
+    path::{self, Known},
+    report::Cuts,
+};
 
 /// What is denied, and what is under way.
 #[derive(Debug)]
 pub(crate) struct Gate {
     clock: Arc<dyn Clock>,
     denied: ArcSwap<DenySet>,
+    breakers: ArcSwap<Board>,
     index: Arc<Index>,
     writing: Mutex<Writer>,
 }
@@ -33,6 +40,7 @@ impl Gate {
         Self {
             clock,
             denied: ArcSwap::from_pointee(DenySet::default()),
+            breakers: ArcSwap::from_pointee(Board::default()),
             index: Arc::new(Index::new()),
             writing: Mutex::new(Writer::default()),
         }
@@ -42,12 +50,13 @@ impl Gate {
         let Some(agent) = path.agents.last() else { return Err(Denial::AgentUnknown) };
         // INVARIANT: register, then check. The other way round, an order between the two would swap the snapshot after
         // our check and walk the index before our registration: admitted, and never cut.
-        let passage = self.index.enter(attempt, &agent.agent, path);
+        let mut passage = self.index.enter(attempt, &agent.agent, path);
         // Refused, the passage is dropped and leaves the index again.
         for call in path.calls {
             self.index.join(*call, &passage.flight)?;
         }
         self.denied.load().check(&passage.flight.names, Asked::ToPass, || self.clock.now())?;
+        passage.probes = self.breakers.load().admit(&passage.flight.names)?;
         Ok(passage)
     }
 
@@ -56,7 +65,9 @@ impl Gate {
         if !path.calls.iter().all(|call| self.is_under_way(*call)) {
             return Err(Denial::CallEnded);
         }
-        self.denied.load().check(&path.names(), Asked::ToMint, || self.clock.now())
+        let names = path.names();
+        self.denied.load().check(&names, Asked::ToMint, || self.clock.now())?;
+        self.breakers.load().check(&names, self.clock.now())
     }
 
     pub(crate) fn is_under_way(&self, call: AttemptId) -> bool {
@@ -109,6 +120,55 @@ impl Gate {
             let length = held.note(cut);
             writer.keep_list(&held, length);
         }
+    }
+
+    /// Changes the breaker of an agent: swaps the snapshot, then walks the index and cuts all that has the agent on its path,
+    /// if the breaker is now open. Only the attempt `spared` is not cut: it is being refused, and is to be told so.
+    /// Gives nothing where `change` does.
+    pub(crate) fn switch(
+        &self,
+        agent: &AgentId,
+        spared: Option<AttemptId>,
+        change: impl FnOnce(Option<&Arc<Installed>>) -> Option<Installed>,
+    ) -> Option<(Arc<Installed>, Cuts)> {
+        let _turn = self.turn();
+        let mut board = Board::clone(&self.breakers.load());
+        let now = self.clock.now();
+        let installed = change(board.get(agent).filter(|standing| !standing.has_ended(now))).map(Arc::new)?;
+        board.put(Arc::clone(&installed), now);
+        // INVARIANT: swap, then walk. See `admit`.
+        self.breakers.store(Arc::new(board));
+        let mut cuts = Cuts::default();
+        if installed.breaker.is_open() {
+            let key = DenyKey::Agent(agent.clone());
+            let hash = path::hash(&key);
+            let is_below = |flight: &Flight| {
+                flight.names.iter().any(|name| name.hash == hash && name.key == key)
+                    && spared != Some(flight.attempt)
+            };
+            let found = self.index.traced(path::trace(hash)).into_iter().filter(|flight| is_below(flight));
+            let doomed = found.map(|flight| (flight, Denial::AgentSuspended)).collect();
+            cuts.note(self.index.cut(doomed).into_iter().map(|(_, cut)| cut));
+        }
+        Some((installed, cuts))
+    }
+
+    /// The breaker that refuses who has these names, or has cut them, if it is no order that does.
+    pub(crate) fn tripped(&self, names: &[Known]) -> Option<Arc<Installed>> {
+        self.denied.load().check(names, Asked::ToPass, || self.clock.now()).ok()?;
+        self.breakers.load().not_closed(names).next().cloned()
+    }
+
+    /// The breaker of an agent, if it has opened.
+    pub(crate) fn breaker(&self, agent: &AgentId) -> Option<Arc<Installed>> {
+        let now = self.clock.now();
+        self.breakers.load().get(agent).filter(|standing| !standing.has_ended(now)).cloned()
+    }
+
+    /// The breakers that are known, but for those that have ended.
+    pub(crate) fn breakers(&self) -> Vec<Arc<Installed>> {
+        let now = self.clock.now();
+        self.breakers.load().iter().filter(|standing| !standing.has_ended(now)).cloned().collect()
     }
 
     /// What an entry would cut.

@@ -5,7 +5,7 @@ use vestibule_model::{AttemptId, Denial};
 use super::{
     super::sync::WaitForCancellationFutureOwned, flight::Flight, index::Index, off_switch::OffSwitch,
 };
-use crate::{Stage, Wire};
+use crate::{Stage, Wire, breaker::Probe};
 
 /// The right of one attempt to be under way, until it is cut.
 ///
@@ -15,12 +15,14 @@ use crate::{Stage, Wire};
 #[must_use = "an attempt whose passage is dropped cannot be cut"]
 pub struct Passage {
     index: Arc<Index>,
-    pub(super) flight: Arc<Flight>,
+    pub(crate) flight: Arc<Flight>,
+    /// The breakers for which it is a probe.
+    pub(super) probes: Box<[Probe]>,
 }
 
 impl Passage {
     pub(super) fn new(index: Arc<Index>, flight: Arc<Flight>) -> Self {
-        Self { index, flight }
+        Self { index, flight, probes: Box::default() }
     }
 
     /// Does the work, unless the attempt is cut first: then drops it, wherever it stands. A result that was ready
@@ -64,6 +66,16 @@ impl Passage {
     #[must_use]
     pub fn off_switch(&self) -> OffSwitch {
         OffSwitch::new(&self.index, &self.flight)
+    }
+
+    /// Whether it was let through to see whether a breaker may close.
+    #[must_use]
+    pub fn is_probe(&self) -> bool {
+        !self.probes.is_empty()
+    }
+
+    pub(crate) fn probes(&self) -> &[Probe] {
+        &self.probes
     }
 
     /// Which attempt it is.

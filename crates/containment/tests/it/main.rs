@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "in tests a failure is a panic")]
 
+mod breakers;
 mod calls;
 mod cutoff;
 mod expiry;
@@ -16,4 +17,5 @@ mod revoke;
 mod settle;
 mod shelf;
 mod superseded;
+mod upstreams;
 mod world;

@@ -122,7 +122,7 @@ impl Store for Shelf {
         }
         let items = content.log.iter().zip(1..).skip(after as usize).map(|(key, seq)| Change {
             seq,
-            kind: Kind::Deny,
+            kind: content.records.get(key).map_or(Kind::Deny, |record| record.kind),
             key: key.clone(),
             record: content.records.get(key).cloned(),
         });

@@ -32,7 +32,7 @@ pub(crate) async fn following(
     clock: Arc<dyn Clock>,
 ) -> (Arc<Containment>, Arc<Follower>) {
     let containment = Containment::new(Arc::clone(&store), Arc::clone(&clock));
-    let subscribers: Vec<Arc<dyn Subscriber>> = vec![containment.clone()];
+    let subscribers: Vec<Arc<dyn Subscriber>> = vec![containment.clone(), containment.breakers().clone()];
     let follower = Follower::start(store, clock, Duration::from_millis(5), subscribers).await.unwrap();
     containment.attach(&follower, LEASE);
     (containment, follower)

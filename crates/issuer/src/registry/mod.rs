@@ -248,6 +248,7 @@ impl Held {
             | Kind::SigningKey
             | Kind::Secret
             | Kind::UpstreamToken
+            | Kind::Breaker
             | Kind::Operations
             | Kind::Meta => Ok(None),
         }

@@ -4,6 +4,7 @@
 mod agents;
 mod apps;
 mod attempts;
+mod breakers;
 mod delegations;
 mod keys;
 mod limits;
@@ -68,6 +69,9 @@ fn router(gateway: Arc<Gateway>) -> Router {
         .route("/admin/v1/apps/{id}/test", post(apps::test))
         .route("/admin/v1/revocations", get(revocations::list).post(revocations::order))
         .route("/admin/v1/revocations/resume", post(revocations::resume))
+        .route("/admin/v1/breakers", get(breakers::list))
+        .route("/admin/v1/breakers/trip", post(breakers::trip))
+        .route("/admin/v1/breakers/reset", post(breakers::reset))
         .route("/admin/v1/delegations", get(delegations::list))
         .route("/admin/v1/delegations/{id}", get(delegations::show))
         .route("/admin/v1/limits", get(limits::list))

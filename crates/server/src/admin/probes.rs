@@ -2,6 +2,7 @@ use std::sync::atomic::Ordering;
 
 use axum::{body::Body, extract::State};
 use http::{Response, StatusCode};
+use vestibule_containment::breaker::Phase;
 
 use super::{Gw, reply};
 
@@ -29,6 +30,16 @@ pub(super) async fn metrics(State(gw): Gw) -> Response<Body> {
         ),
         ("vestibule_bytes_in_flight", "Bytes buffered for requests and lists.", gw.bytes.held() as f64),
         ("vestibule_agents", "Registered agents.", gw.registry.directory().len() as f64),
+        (
+            "vestibule_agent_breakers_open",
+            "Breakers of agents that are open or probing.",
+            gw.containment.breakers().list().len() as f64,
+        ),
+        (
+            "vestibule_upstream_breakers_open",
+            "Breakers of applications that are open or probing.",
+            gw.upstreams.list().iter().filter(|one| one.breaker.phase != Phase::Closed).count() as f64,
+        ),
         (
             "vestibule_policies_last_reload_successful",
             "1 if the policies in the folder are the ones that decide.",

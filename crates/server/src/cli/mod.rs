@@ -7,6 +7,7 @@ mod agent;
 mod app;
 mod attempt;
 mod audit;
+mod breaker;
 mod config;
 mod delegation;
 mod keys;
@@ -68,6 +69,8 @@ enum Command {
     Revoke(Box<order::Revoke>),
     Suspend(Box<order::Suspend>),
     Resume(order::Resume),
+    #[command(subcommand)]
+    Breaker(breaker::Breaker),
     #[command(subcommand)]
     Delegation(delegation::Delegation),
     /// Read, search and verify the record.
@@ -163,6 +166,7 @@ async fn execute(command: Command, out: &Out) -> Outcome {
         Command::Revoke(command) => command.execute(out).await,
         Command::Suspend(command) => command.execute(out).await,
         Command::Resume(command) => command.execute(out).await,
+        Command::Breaker(command) => command.execute(out).await,
         Command::Delegation(command) => command.execute(out).await,
         Command::Audit(command) => command.execute(out).await,
         Command::Policy(command) => command.execute(out).await,

@@ -2,6 +2,7 @@
 //! with every path resolved. Unknown keys, duplicate keys and literal secrets are errors with line and column.
 
 mod app;
+mod breakers;
 mod limit_rules;
 mod limits;
 mod listener;
@@ -18,6 +19,10 @@ use serde::{Deserialize, Serialize};
 use vestibule_outbound::{LITERAL_SECRET, SecretRef};
 
 pub use app::{AppConfig, HttpAppConfig, McpAppConfig, RecordConfig};
+pub use breakers::{
+    AgentBreakerConfig, AgentBreakersConfig, BreakerSettings, BreakersConfig, ShareConfig,
+    UpstreamBreakerConfig, UpstreamBreakersConfig,
+};
 pub use limit_rules::{Only, OnlyConfig, Per, Period, Quota, QuotaConfig, Rate, RateConfig, Rule};
 pub use limits::LimitsConfig;
 pub use listener::{AdminConfig, DataConfig, TlsConfig};
@@ -87,6 +92,8 @@ pub struct GatewayConfig {
     pub policies: PoliciesConfig,
     /// Bounds on everything that comes in.
     pub limits: LimitsConfig,
+    /// When agents and applications are suspended by themselves.
+    pub breakers: BreakersConfig,
     /// The protected applications.
     pub apps: BTreeMap<String, AppConfig>,
 }

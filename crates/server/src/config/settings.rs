@@ -11,8 +11,8 @@ use vestibule_model::{AppId, AppKind};
 use vestibule_outbound::{SecretRef, StrategyConfig};
 
 use super::{
-    AppConfig, ConfigError, EvidenceMode, GatewayConfig, HttpAppConfig, LimitsConfig, McpAppConfig, Quota,
-    Rate, RecordConfig, TlsConfig, app::ReviewConfig, limit_rules, limits::within,
+    AppConfig, BreakerSettings, ConfigError, EvidenceMode, GatewayConfig, HttpAppConfig, LimitsConfig,
+    McpAppConfig, Quota, Rate, RecordConfig, TlsConfig, app::ReviewConfig, limit_rules, limits::within,
 };
 use crate::http_app::Routes;
 
@@ -71,6 +71,8 @@ pub struct Settings {
     pub rates: Vec<Rate>,
     /// How many permitted calls there may be in an hour or a day.
     pub quotas: Vec<Quota>,
+    /// When agents and applications are suspended by themselves.
+    pub breakers: BreakerSettings,
     /// The applications, in order of their ids.
     pub apps: Vec<AppSettings>,
 }
@@ -141,6 +143,7 @@ impl Settings {
             .map(|(id, app)| AppSettings::check(&id, app, folder))
             .collect::<Result<Vec<_>, _>>()?;
         let (rates, quotas) = limit_rules::check(&config.limits, &apps, &config.policies.timezone)?;
+        let breakers = config.breakers.check(apps.iter().map(|app| &app.id))?;
         let user_issuers = config.user_issuers.into_iter().map(|(name, issuer)| issuer.check(&name));
         let user_issuers: Vec<UserIssuerConfig> = user_issuers.collect::<Result<_, _>>()?;
         let data = listener("data", config.data.listen, config.data.public_url, config.data.tls, folder)?
@@ -188,6 +191,7 @@ impl Settings {
             limits: config.limits,
             rates,
             quotas,
+            breakers,
             apps,
         })
     }

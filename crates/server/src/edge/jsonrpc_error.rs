@@ -4,7 +4,7 @@ use serde_json::json;
 use vestibule_mcp::{Asked, errors};
 use vestibule_model::{Answer, AttemptId, Stop};
 
-use super::{status, told};
+use super::{hints, status, told};
 
 /// JSON-RPC 2.0 §5.1: the request is not valid.
 const INVALID_REQUEST: i64 = -32600;
@@ -21,9 +21,8 @@ pub(super) fn answer(stop: &Stop, asked: &Asked, attempt: AttemptId) -> Response
     }
     let (code, sentence, retryable) = told(stop);
     let number = number(stop);
-    let hints = if let Stop::Denied(refusal) = stop { refusal.hints.clone() } else { Vec::new() };
     let data = json!({
-        "authorization": { "code": code, "decision_id": attempt, "retryable": retryable, "hints": hints }
+        "authorization": { "code": code, "decision_id": attempt, "retryable": retryable, "hints": hints(stop) }
     });
     let status = StatusCode::from_u16(status(stop)).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     respond(status, errors::jsonrpc_error(Some(asked.id()), number, sentence, Some(&data)))

@@ -74,7 +74,19 @@ fn retry_after(stop: &Stop) -> Option<Duration> {
             Some(refusal.retry_after.unwrap_or(Duration::from_secs(60)))
         }
         Stop::Denied(refusal) => refusal.retry_after,
-        Stop::Failed(_) => None,
+        Stop::Failed(fault) => fault.retry_after,
+    }
+}
+
+/// What the caller can do about it.
+fn hints(stop: &Stop) -> Vec<String> {
+    match stop {
+        Stop::Denied(refusal) => refusal.hints.clone(),
+        Stop::Failed(fault) => fault
+            .retry_after
+            .iter()
+            .map(|after| format!("try again in {} seconds", after.as_secs()))
+            .collect(),
     }
 }
 

@@ -3,7 +3,7 @@ use http::{HeaderValue, Response, StatusCode, header};
 use serde_json::json;
 use vestibule_model::{AttemptId, Stop};
 
-use super::{status, told};
+use super::{hints, status, told};
 
 /// RFC 9457. An operation that the caller may not see is an unknown one, with no reason.
 pub(super) fn answer(stop: &Stop, attempt: AttemptId) -> Response<Body> {
@@ -19,12 +19,12 @@ pub(super) fn answer(stop: &Stop, attempt: AttemptId) -> Response<Body> {
         "request_id": attempt,
         "retryable": retryable,
     });
-    if let Stop::Denied(refusal) = stop
-        && status != 404
-        && !refusal.hints.is_empty()
+    let hints = hints(stop);
+    if status != 404
+        && !hints.is_empty()
         && let Some(members) = problem.as_object_mut()
     {
-        members.insert("hints".to_owned(), json!(refusal.hints));
+        members.insert("hints".to_owned(), json!(hints));
     }
     respond(status, problem.to_string())
 }

@@ -154,5 +154,6 @@ pages_that_run! {
     writing_a_policy_goes_as_it_is_told: "docs/guides/write-a-policy.md";
     responding_to_an_incident_goes_as_it_is_told: "docs/guides/respond-to-an-incident.md";
     limiting_calls_goes_as_it_is_told: "docs/guides/limit-calls.md";
+    circuit_breakers_go_as_it_is_told: "docs/guides/circuit-breakers.md";
     operating_goes_as_it_is_told: "docs/guides/operate.md";
 }

@@ -2,6 +2,7 @@
 
 mod agents;
 mod audit;
+mod breaker;
 mod delegation;
 mod policy;
 mod revoke;

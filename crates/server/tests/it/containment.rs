@@ -1,5 +1,6 @@
 //! Whoever is revoked, suspended or called off is stopped at once, and what it has under way with it.
 
+mod breakers;
 mod drill;
 mod family;
 mod invoked;

@@ -136,6 +136,7 @@ fn remedy(kind: Kind) -> &'static str {
         | Kind::Credential
         | Kind::Delegation
         | Kind::Deny
+        | Kind::Breaker
         | Kind::Operations
         | Kind::Meta => "restore the state folder from a backup",
     }
