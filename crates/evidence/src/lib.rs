@@ -53,7 +53,7 @@ pub use excerpt::{Excerpt, Excerpted, Fit, Selection};
 pub use key::{LogKey, PublicKey};
 pub use outcome::{Cancelled, Decision, Outcome};
 pub use proof::ProvenEntry;
-pub use record::{ARGUMENTS_MAX_BYTES, Durations, LIST_MAX, Record, RecordKind, TEXT_MAX_BYTES};
+pub use record::{ARGUMENTS_MAX_BYTES, Durations, LIST_MAX, Record, RecordKind, TEXT_MAX_BYTES, target};
 pub use search::{Filter, get, newest, search};
 pub use trace::{
     TRACE_ACTS_MAX, TRACE_ATTEMPTS_MAX, Trace, TraceAct, TraceBounds, TraceNode, TraceOf, TraceRecord,

@@ -16,6 +16,7 @@ mod forward;
 mod gateway;
 pub mod http_app;
 mod http_arrival;
+mod incident;
 mod keepers;
 mod listener;
 mod mcp_arrival;

@@ -54,6 +54,8 @@ kinds! {
     SigningKey, "signing-key";
     /// The operations of one application, as reviewed.
     Operations, "operations";
+    /// An incident, open or closed.
+    Incident, "incident";
     /// What the gateway notes about itself.
     Meta, "meta";
 }

@@ -9,11 +9,13 @@ mod attempt;
 mod audit;
 mod config;
 mod delegation;
+mod incident;
 mod keys;
 mod order;
 mod output;
 mod policy;
 mod quickstart;
+mod revocation;
 mod run;
 mod sandbox;
 mod starter;
@@ -66,6 +68,10 @@ enum Command {
     Revoke(Box<order::Revoke>),
     Suspend(Box<order::Suspend>),
     Resume(order::Resume),
+    #[command(subcommand)]
+    Revocation(revocation::Revocation),
+    #[command(subcommand)]
+    Incident(Box<incident::Incident>),
     #[command(subcommand)]
     Delegation(delegation::Delegation),
     /// Read, search and verify the record.
@@ -156,6 +162,8 @@ async fn execute(command: Command, out: &Out) -> Outcome {
         Command::Revoke(command) => command.execute(out).await,
         Command::Suspend(command) => command.execute(out).await,
         Command::Resume(command) => command.execute(out).await,
+        Command::Revocation(command) => command.execute(out).await,
+        Command::Incident(command) => command.execute(out).await,
         Command::Delegation(command) => command.execute(out).await,
         Command::Audit(command) => command.execute(out).await,
         Command::Policy(command) => command.execute(out).await,
