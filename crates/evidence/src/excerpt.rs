@@ -183,9 +183,7 @@ impl Excerpt {
             let proven = hashes.prove(place.index, entry).ok_or(VerifyError::Changed { place })?;
             let attempt = match role {
                 Role::Begins => None,
-                Role::Tells(state) => {
-                    Some(event::read_attempt(line, *state).map_err(|_| malformed())?)
-                }
+                Role::Tells(state) => Some(event::read_attempt(line, *state).map_err(|_| malformed())?),
             };
             ended = each(Excerpted { proven, attempt });
             Ok(if ended.is_ok() { Step::Next } else { Step::Done })

@@ -42,8 +42,8 @@ mod writer;
 
 pub use attempt::{Attempt, Gap, State};
 pub use bundle::{
-    BUNDLE_ATTEMPTS, BUNDLE_CHECKPOINT, BUNDLE_ENTRIES, BUNDLE_FILES_MAX, BUNDLE_GATHERED, BUNDLE_KEY, BUNDLE_MANIFEST,
-    BUNDLE_SEAL, BundleError, BundleReport, Bundling, seal_bundle, verify_bundle,
+    BUNDLE_ATTEMPTS, BUNDLE_CHECKPOINT, BUNDLE_ENTRIES, BUNDLE_FILES_MAX, BUNDLE_GATHERED, BUNDLE_KEY,
+    BUNDLE_MANIFEST, BUNDLE_SEAL, BundleError, BundleReport, Bundling, seal_bundle, verify_bundle,
 };
 pub use delegation::{ChainLink, DelegationFact};
 pub use entry::{Entry, Opened};

@@ -67,7 +67,8 @@ impl Levels {
             .collect();
         let mut levels = Vec::with_capacity(usize::from(TILE_HEIGHT));
         for _ in 0..TILE_HEIGHT {
-            let above = level.as_chunks::<2>().0.iter().map(|[left, right]| node_hash(*left, *right)).collect();
+            let above =
+                level.as_chunks::<2>().0.iter().map(|[left, right]| node_hash(*left, *right)).collect();
             levels.push(std::mem::replace(&mut level, above));
         }
         Self(levels)

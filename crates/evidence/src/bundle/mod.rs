@@ -85,11 +85,7 @@ struct ManifestFile {
 ///
 /// # Errors
 /// When the log cannot be read or is not what was signed.
-pub fn seal_bundle(
-    folder: &Path,
-    key: &PublicKey,
-    act: AttemptId,
-) -> Result<Option<String>, EvidenceError> {
+pub fn seal_bundle(folder: &Path, key: &PublicKey, act: AttemptId) -> Result<Option<String>, EvidenceError> {
     seal::of(folder, key, act)
 }
 

@@ -166,7 +166,8 @@ pub(super) async fn close(State(gw): Gw, Path(id): Path<String>, body: Given<End
         let closing = Closing { at: gw.clock.now(), by: OPERATOR.to_owned(), note: note.clone() };
         let closed = Incidents(&*gw.store).close(kept, state, closing).await.map_err(|error| {
             tracing::error!(%error, "an incident cannot be closed");
-            let detail = format!("the order to {name} the agent is in force; the incident stands open: repeat");
+            let detail =
+                format!("the order to {name} the agent is in force; the incident stands open: repeat");
             Refused::new(503, "incident-not-kept", detail)
         })?;
         Ok((closed, report))
@@ -249,7 +250,8 @@ async fn seal(gw: &Gateway, parts: &Parts, incident: AttemptId, manifest: &str) 
 }
 
 async fn known(gw: &Gateway, id: &str) -> Result<Kept, Refused> {
-    let id = AttemptId::parse(id).map_err(|_| Refused::invalid("an incident's id has 32 hexadecimal digits"))?;
+    let id =
+        AttemptId::parse(id).map_err(|_| Refused::invalid("an incident's id has 32 hexadecimal digits"))?;
     let kept = Incidents(&*gw.store).get(id).await.map_err(Refused::broken)?;
     kept.ok_or_else(|| Refused::not_found("incident"))
 }
@@ -257,7 +259,8 @@ async fn known(gw: &Gateway, id: &str) -> Result<Kept, Refused> {
 /// What containment says about the agent itself now, whoever ordered it.
 fn standing(gw: &Gateway, agent: &AgentId) -> &'static str {
     let entries = gw.containment.list();
-    let own = entries.iter().filter(|entry| entry.key.kind() == KeyKind::Agent && entry.key.id() == agent.as_str());
+    let own =
+        entries.iter().filter(|entry| entry.key.kind() == KeyKind::Agent && entry.key.id() == agent.as_str());
     let outright = own.filter(|entry| entry.cutoff.is_none() && entry.reason.cascades());
     let states: Vec<Standing> = outright.map(|entry| entry.state).collect();
     match (states.contains(&Standing::Revoked), states.contains(&Standing::Suspended)) {

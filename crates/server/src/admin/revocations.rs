@@ -1,7 +1,9 @@
 use axum::{Json, extract::State};
 use serde::Deserialize;
 use serde_json::json;
-use vestibule_containment::{DenyEntry, DenyKey, KeyKind, Order, OrderError, Reason, Report, State as Standing};
+use vestibule_containment::{
+    DenyEntry, DenyKey, KeyKind, Order, OrderError, Reason, Report, State as Standing,
+};
 use vestibule_model::Timestamp;
 
 use super::{Act, Answer, Gw, OPERATOR, Refused, json as answer, page, recorded, recorded_with};

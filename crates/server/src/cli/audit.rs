@@ -181,9 +181,9 @@ impl Audit {
             Self::Trace(trace) => trace.execute(out).await,
             Self::Verify { bundle: Some(bundle), key, .. } => incident::verify(&bundle, key.as_deref(), out),
             Self::Verify { folder: Some(folder), key, .. } => offline(&folder, key.as_deref(), out),
-            Self::Verify { key: Some(_), .. } => {
-                Err(Failure::usage("`--key` goes with `--folder` or `--bundle`: a gateway verifies with its own"))
-            }
+            Self::Verify { key: Some(_), .. } => Err(Failure::usage(
+                "`--key` goes with `--folder` or `--bundle`: a gateway verifies with its own",
+            )),
             Self::Verify { folder: None, target, .. } => {
                 let answer = AdminClient::of(&target)?.post("/admin/v1/evidence/verify", &json!({})).await?;
                 verdict(&answer, out)

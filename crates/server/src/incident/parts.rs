@@ -26,7 +26,10 @@ pub(crate) struct Parts {
 impl Parts {
     pub(crate) fn new() -> (Self, Receiver<Bytes>) {
         let (sender, receiver) = mpsc::channel(WAITING_MAX);
-        (Self { sender, bundling: Bundling::default(), pieces: Vec::with_capacity(BUNDLE_FILES_MAX) }, receiver)
+        (
+            Self { sender, bundling: Bundling::default(), pieces: Vec::with_capacity(BUNDLE_FILES_MAX) },
+            receiver,
+        )
     }
 
     /// Appends to a file. Blocks while the reader is slow.

@@ -49,11 +49,7 @@ pub(crate) async fn oldest_node(gw: &Gateway, agent: &AgentId) -> Result<Option<
 
 impl People {
     /// Asks the state, and tells `scope` whom it is about.
-    pub(crate) async fn of(
-        gw: &Gateway,
-        incident: &Incident,
-        scope: &mut Scope,
-    ) -> Result<Self, StoreError> {
+    pub(crate) async fn of(gw: &Gateway, incident: &Incident, scope: &mut Scope) -> Result<Self, StoreError> {
         let mut people = Self {
             agent: Value::Null,
             nodes: Vec::new(),

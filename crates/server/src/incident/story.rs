@@ -59,14 +59,20 @@ pub(super) type Stages = HashMap<String, String>;
 
 /// The stages of a report.
 pub(super) fn stages(suspension: &Value) -> Stages {
-    let attempts = suspension.get("attempts").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let attempts =
+        suspension.get("attempts").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     let text = |one: &Value, key| one.get(key).and_then(Value::as_str).map(ToOwned::to_owned);
     attempts.iter().filter_map(|one| Some((text(one, "attempt")?, text(one, "stage")?))).collect()
 }
 
 impl Story {
     /// Takes the next attempt. Gives the line of its effect, if it can have had one.
-    pub(super) fn take(&mut self, attempt: &Attempt, stages: &Stages, effects: &Effects<'_>) -> Option<Value> {
+    pub(super) fn take(
+        &mut self,
+        attempt: &Attempt,
+        stages: &Stages,
+        effects: &Effects<'_>,
+    ) -> Option<Value> {
         let record = &attempt.record;
         let agent = record.agent.as_ref().map(ToString::to_string);
         self.users.extend(record.user.as_ref().map(ToString::to_string));
@@ -180,14 +186,20 @@ mod tests {
             Some((effect["effect"].clone(), effect["done"].clone()))
         };
         assert_eq!(done("look", Some(Outcome::Completed), Some(200)), None);
-        assert_eq!(done("write", Some(Outcome::Completed), Some(200)), Some((json!("write"), json!("completed"))));
+        assert_eq!(
+            done("write", Some(Outcome::Completed), Some(200)),
+            Some((json!("write"), json!("completed")))
+        );
         assert_eq!(done("write", Some(Outcome::Cut), Some(200)), Some((json!("write"), json!("unknown"))));
         assert_eq!(done("write", Some(Outcome::Unknown), None), Some((json!("write"), json!("unknown"))));
         assert_eq!(done("write", None, None), Some((json!("write"), json!("unknown"))));
         assert_eq!(done("write", Some(Outcome::Failed), Some(200)), Some((json!("write"), json!("unknown"))));
         assert_eq!(done("write", Some(Outcome::Refused), None), None);
         assert_eq!(done("write", Some(Outcome::Abandoned), None), None);
-        assert_eq!(done("gone", Some(Outcome::Completed), None), Some((json!("destroy"), json!("completed"))));
+        assert_eq!(
+            done("gone", Some(Outcome::Completed), None),
+            Some((json!("destroy"), json!("completed")))
+        );
         assert_eq!((story.effects, story.effects_unknown, story.open.len()), (6, 4, 1));
     }
 }

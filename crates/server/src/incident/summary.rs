@@ -72,7 +72,13 @@ fn head(page: &mut String, told: &Told<'_>) -> std::fmt::Result {
     };
     writeln!(page, "Agent {agent}: **{is}**. Incident: **{}**.\n", told.incident.state.as_str())?;
     writeln!(page, "| | |\n|---|---|")?;
-    writeln!(page, "| opened | {} by {}, reason {} |", moment(*opened_at), code(by), reason(told.incident.reason))?;
+    writeln!(
+        page,
+        "| opened | {} by {}, reason {} |",
+        moment(*opened_at),
+        code(by),
+        reason(told.incident.reason)
+    )?;
     if let Some(closed) = &told.incident.closed {
         let note = closed.note.as_deref().map(|note| format!(": {}", code(note))).unwrap_or_default();
         writeln!(page, "| closed | {} by {}{note} |", moment(closed.at), code(&closed.by))?;
@@ -152,7 +158,9 @@ fn unknown(page: &mut String, told: &Told<'_>) -> std::fmt::Result {
         ));
     }
     if !told.people.is_complete {
-        said.push(format!("**Cut short: of the delegations that live, {NODES_MAX} are in it.** The agent has more."));
+        said.push(format!(
+            "**Cut short: of the delegations that live, {NODES_MAX} are in it.** The agent has more."
+        ));
     }
     if told.older > 0 {
         said.push(format!(

@@ -10,7 +10,9 @@ const NAME_MAX: usize = 200;
 
 /// A name as Markdown code.
 pub(super) fn code(text: &str) -> String {
-    let is_harmless = |c: &char| !c.is_control() && !matches!(c, '`' | '|' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let is_harmless = |c: &char| {
+        !c.is_control() && !matches!(c, '`' | '|' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
     let shown: String = text.chars().filter(is_harmless).take(NAME_MAX).collect();
     if shown.is_empty() { "`-`".to_owned() } else { format!("`{shown}`") }
 }

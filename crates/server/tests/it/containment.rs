@@ -2,6 +2,7 @@
 
 mod drill;
 mod family;
+mod incident;
 mod invoked;
 mod member;
 mod orders;

@@ -63,7 +63,9 @@ impl Bundle {
             Failure::Usage(format!("cannot make the folder `{}`: {error}", path.display()))
         };
         let made = match folder {
-            Some(folder) => make(folder).map(|()| folder.to_owned()).map_err(|error| failed(folder, &error))?,
+            Some(folder) => {
+                make(folder).map(|()| folder.to_owned()).map_err(|error| failed(folder, &error))?
+            }
             None => {
                 let names = (1..NUMBER_MAX).map(|number| match number {
                     1 => PathBuf::from(format!("incident-{id}")),
@@ -87,7 +89,11 @@ impl Bundle {
             let bytes = Client::read_body(body, REFUSAL_MAX_BYTES).await.map_err(Failure::broken)?;
             let said: Value = serde_json::from_slice(&bytes).unwrap_or_default();
             let title = said.get("title").and_then(Value::as_str).unwrap_or("the gateway refused").to_owned();
-            return Err(if status.is_client_error() { Failure::Usage(title) } else { Failure::Broken(title) });
+            return Err(if status.is_client_error() {
+                Failure::Usage(title)
+            } else {
+                Failure::Broken(title)
+            });
         }
         let mut pending: Vec<u8> = Vec::new();
         while let Some(frame) = body.frame().await {
@@ -134,7 +140,8 @@ impl Bundle {
             if self.files.len() >= BUNDLE_FILES_MAX + 2 {
                 return Err(Failure::broken("the gateway sent too many files"));
             }
-            let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).map_err(failed)?;
+            let file =
+                OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).map_err(failed)?;
             self.files.insert(name.to_owned(), file);
         }
         match self.files.get_mut(name) {
@@ -146,8 +153,13 @@ impl Bundle {
     /// Says what is missing. What has come stays: it is better than nothing.
     fn incomplete(&self, failure: &Failure) -> Failure {
         let has: Vec<&str> = self.files.keys().map(String::as_str).collect();
-        let has = if has.is_empty() { "nothing came".to_owned() } else { format!("there are, perhaps in part: {}", has.join(", ")) };
-        let missing = [BUNDLE_MANIFEST, BUNDLE_SEAL].into_iter().filter(|name| !self.files.contains_key(*name));
+        let has = if has.is_empty() {
+            "nothing came".to_owned()
+        } else {
+            format!("there are, perhaps in part: {}", has.join(", "))
+        };
+        let missing =
+            [BUNDLE_MANIFEST, BUNDLE_SEAL].into_iter().filter(|name| !self.files.contains_key(*name));
         let text = format!(
             "the bundle in `{}` is not whole ({}): {has}; missing: {}; it does not verify",
             self.folder.display(),

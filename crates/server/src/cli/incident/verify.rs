@@ -36,8 +36,9 @@ fn from(is_own: bool) -> &'static str {
 
 fn own_key(bundle: &Path) -> Result<String, Failure> {
     let path = bundle.join(BUNDLE_KEY);
-    std::fs::read_to_string(&path)
-        .map_err(|error| Failure::Usage(format!("no public key in `{}`: {error}; give `--key`", path.display())))
+    std::fs::read_to_string(&path).map_err(|error| {
+        Failure::Usage(format!("no public key in `{}`: {error}; give `--key`", path.display()))
+    })
 }
 
 fn told(answer: &Value) -> String {
