@@ -154,7 +154,7 @@ mod tests {
         let hashes = Hashes::new(folder.path(), 300, tree.root(), &edge);
         let proven = hashes.prove(7, "7").unwrap();
         assert!(proven.is_under(300, tree.root()));
-        assert!(!proven.is_under(301, tree.root()));
+        assert!(!proven.is_under(600, tree.root()));
         assert!(!proven.is_under(7, tree.root()));
         assert!(!ProvenEntry { index: 6, ..proven.clone() }.is_under(300, tree.root()));
         assert!(!ProvenEntry { entry: "8".to_owned(), ..proven.clone() }.is_under(300, tree.root()));

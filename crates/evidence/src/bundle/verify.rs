@@ -116,9 +116,11 @@ fn check_file(folder: &Path, file: &ManifestFile) -> Result<(), BundleError> {
 
 fn opened(folder: &Path, name: &str) -> Result<File, BundleError> {
     let path = folder.join(name);
-    File::open(&path).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => BundleError::Missing { name: name.to_owned() },
-        _ => BundleError::File(at(&path)(error)),
+    File::open(&path).map_err(|error| {
+        if error.kind() == io::ErrorKind::NotFound {
+            return BundleError::Missing { name: name.to_owned() };
+        }
+        BundleError::File(at(&path)(error))
     })
 }
 

@@ -4,6 +4,7 @@ use std::{collections::BTreeSet, fmt::Write};
 
 use serde_json::Value;
 use vestibule_evidence::{Excerpt, PublicKey};
+use vestibule_model::Timestamp;
 
 use super::{
     ATTEMPTS_MAX, Incident, NODES_MAX,
@@ -54,6 +55,7 @@ pub(super) fn of(told: &Told<'_>) -> String {
     let mut page = String::new();
     // Writing to a text cannot fail.
     let _ = head(&mut page, told);
+    let _ = through(&mut page, told);
     let _ = done(&mut page, told);
     let _ = stopped(&mut page, told);
     let _ = unknown(&mut page, told);
@@ -62,6 +64,7 @@ pub(super) fn of(told: &Told<'_>) -> String {
     page
 }
 
+/// The answers in short.
 fn head(page: &mut String, told: &Told<'_>) -> std::fmt::Result {
     let Incident { id, agent, opened_at, by, since, .. } = told.incident;
     let agent = code(agent.as_str());
@@ -87,9 +90,27 @@ fn head(page: &mut String, told: &Told<'_>) -> std::fmt::Result {
     let users: BTreeSet<&String> = told.people.users.iter().chain(&told.story.users).collect();
     let users = if users.is_empty() { "nobody: it acted for itself".to_owned() } else { listed(&users) };
     writeln!(page, "| for whom | {users} |")?;
-    writeln!(page, "| what it did | since {} |", moment(*since))?;
-    writeln!(page, "\n## Through whom\n\nFrom the agent that began to the one that acted.\n")?;
+    let calls: u64 = told.story.deeds.values().sum();
+    let effects = told.story.effects;
+    writeln!(
+        page,
+        "| what was done | {calls} calls since {}, by the agent and those below it; {effects} that may have changed something |",
+        moment(*since)
+    )?;
+    let report = &told.incident.suspension;
+    writeln!(page, "| what was stopped | {} calls that were under way |", number(report, "/cut/attempts"))
+}
+
+fn through(page: &mut String, told: &Told<'_>) -> std::fmt::Result {
+    writeln!(page, "\n## Through whom\n")?;
     let chains: BTreeSet<&Vec<String>> = told.people.chains.iter().chain(&told.story.chains).collect();
+    if chains.is_empty() {
+        return writeln!(
+            page,
+            "No chain is known: no delegation of the agent lives, and it has made no call."
+        );
+    }
+    writeln!(page, "From the agent that began to the one that acted.\n")?;
     for chain in chains.iter().take(ROWS_MAX) {
         writeln!(page, "- {}", codes(*chain, " > "))?;
     }
@@ -99,13 +120,20 @@ fn head(page: &mut String, told: &Told<'_>) -> std::fmt::Result {
 fn done(page: &mut String, told: &Told<'_>) -> std::fmt::Result {
     let story = told.story;
     writeln!(page, "\n## What was done\n")?;
-    writeln!(
-        page,
-        "{} operations that write or destroy reached an application; of {} of them nobody knows whether they were done.\n",
-        story.effects, story.effects_unknown
-    )?;
-    story.listed_effects.iter().take(ROWS_MAX).try_for_each(|line| writeln!(page, "- {line}"))?;
-    more(page, usize::try_from(story.effects).unwrap_or(usize::MAX))?;
+    if story.effects == 0 {
+        writeln!(page, "No operation that writes or destroys reached an application.")?;
+    } else {
+        writeln!(
+            page,
+            "{} operations that write or destroy reached an application; of {} of them nobody knows whether they were done.\n",
+            story.effects, story.effects_unknown
+        )?;
+        story.listed_effects.iter().take(ROWS_MAX).try_for_each(|line| writeln!(page, "- {line}"))?;
+        more(page, usize::try_from(story.effects).unwrap_or(usize::MAX))?;
+    }
+    if story.deeds.is_empty() {
+        return Ok(());
+    }
     writeln!(page, "\nAll calls:\n\n| times | agent | operation | end |\n|---|---|---|---|")?;
     let mut deeds: Vec<_> = story.deeds.iter().collect();
     deeds.sort_by_key(|(_, times)| std::cmp::Reverse(**times));
@@ -117,20 +145,22 @@ fn done(page: &mut String, told: &Told<'_>) -> std::fmt::Result {
 
 fn stopped(page: &mut String, told: &Told<'_>) -> std::fmt::Result {
     let report = &told.incident.suspension;
-    let number = |path: &str| report.pointer(path).and_then(Value::as_u64).unwrap_or(0);
     let at = report.get("acknowledged_at").and_then(Value::as_i64).unwrap_or(0);
     writeln!(page, "\n## What was stopped\n")?;
     writeln!(
         page,
         "At {} {} calls had been cut, {} of them streams, and {} delegations were dead. {} calls had just completed: their \
-         replies are out. From that moment on not a byte was written to the agent or anybody below it.\n",
-        moment(vestibule_model::Timestamp::from_millis(at)),
-        number("/cut/attempts"),
-        number("/cut/streams"),
-        number("/cut/nodes"),
-        number("/completed"),
+         replies are out. From that moment on not a byte was written to the agent or anybody below it.",
+        moment(Timestamp::from_millis(at)),
+        number(report, "/cut/attempts"),
+        number(report, "/cut/streams"),
+        number(report, "/cut/nodes"),
+        number(report, "/completed"),
     )?;
-    writeln!(page, "| call | stage | agent | operation | end |\n|---|---|---|---|---|")?;
+    if told.story.cut.is_empty() {
+        return Ok(());
+    }
+    writeln!(page, "\n| call | stage | agent | operation | end |\n|---|---|---|---|---|")?;
     let text = |one: &Value, key: &str| code(one.get(key).and_then(Value::as_str).unwrap_or_default());
     for one in told.story.cut.iter().take(ROWS_MAX) {
         writeln!(
@@ -145,6 +175,10 @@ fn stopped(page: &mut String, told: &Told<'_>) -> std::fmt::Result {
         )?;
     }
     more(page, told.story.cut.len())
+}
+
+fn number(report: &Value, path: &str) -> u64 {
+    report.pointer(path).and_then(Value::as_u64).unwrap_or(0)
 }
 
 /// What must not be overlooked: every bound that was reached, and what nobody knows.
@@ -200,13 +234,15 @@ fn registration(agent: &Value) -> String {
     keys.dedup();
     let keys = if keys.is_empty() { String::new() } else { format!("; keys {}", listed(&keys)) };
     if agent.get("registration").is_none_or(Value::is_null) {
-        return format!("not registered here: a key of its own, spawned or unknown{keys}");
+        let is_key = text("/credentials/own_key").is_some();
+        let is = if is_key { "spawned: its id is its key" } else { "not registered here" };
+        return format!("{is}{keys}");
     }
     let at = agent.pointer("/registration/created_at").and_then(Value::as_i64).unwrap_or(0);
     let groups = names("/registration/groups");
     let groups = if groups.is_empty() { "no group".to_owned() } else { listed(&groups) };
-    let at = moment(vestibule_model::Timestamp::from_millis(at));
-    format!("{} registered {at}, in {groups}{keys}", text("/registration/id").unwrap_or_default())
+    let at = moment(Timestamp::from_millis(at));
+    format!("registered {at}, in {groups}{keys}")
 }
 
 /// At most some names, and how many more there are.
@@ -219,7 +255,6 @@ fn listed<T: AsRef<str>>(all: impl IntoIterator<Item = T>) -> String {
 
 fn more(page: &mut String, count: usize) -> std::fmt::Result {
     match count.saturating_sub(ROWS_MAX) {
-        0 if count == 0 => writeln!(page, "\nNone."),
         0 => Ok(()),
         extra => writeln!(page, "\nAnd {extra} more: see the files."),
     }
