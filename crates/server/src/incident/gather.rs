@@ -122,7 +122,7 @@ impl Gathering {
         for name in [BUNDLE_ENTRIES, BUNDLE_ATTEMPTS, EFFECTS, TIMELINE, TIMELINE_LINES] {
             parts.append(name, "")?;
         }
-        let mut story = Story::default();
+        let mut story = Story::of(&self.incident.agent);
         self.excerpt.each(|excerpted| {
             parts.append(BUNDLE_ENTRIES, &format!("{}\n", serde_json::to_string(&excerpted.proven)?))?;
             let Some(attempt) = excerpted.attempt else { return Ok(()) };

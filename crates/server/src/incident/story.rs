@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde_json::{Value, json};
 use vestibule_evidence::{Attempt, Outcome, RecordKind, State};
-use vestibule_model::{AttemptId, Effect, Timestamp};
+use vestibule_model::{AgentId, AttemptId, Effect, Timestamp};
 
 use super::wording;
 
@@ -18,6 +18,8 @@ pub(super) type Effects<'a> = dyn Fn(&str, &str) -> Option<Effect> + 'a;
 /// What all attempts together come to.
 #[derive(Debug, Default)]
 pub(super) struct Story {
+    /// The agent whose chains are told.
+    agent: String,
     pub(super) rows: Vec<Row>,
     /// How often who did what with which end.
     pub(super) deeds: BTreeMap<Deed, u64>,
@@ -66,6 +68,10 @@ pub(super) fn stages(suspension: &Value) -> Stages {
 }
 
 impl Story {
+    pub(super) fn of(agent: &AgentId) -> Self {
+        Self { agent: agent.to_string(), ..Self::default() }
+    }
+
     /// Takes the next attempt. Gives the line of its effect, if it can have had one.
     pub(super) fn take(
         &mut self,
@@ -76,8 +82,9 @@ impl Story {
         let record = &attempt.record;
         let agent = record.agent.as_ref().map(ToString::to_string);
         self.users.extend(record.user.as_ref().map(ToString::to_string));
-        if !record.chain.is_empty() {
-            self.chains.insert(record.chain.iter().map(|link| link.agent.to_string()).collect());
+        let chain: Vec<String> = record.chain.iter().map(|link| link.agent.to_string()).collect();
+        if chain.contains(&self.agent) {
+            self.chains.insert(chain);
         }
         for policy in &record.policies {
             *self.policies.entry(policy.clone()).or_default() += 1;
@@ -180,7 +187,7 @@ mod tests {
             "write" => Some(Effect::Write),
             _ => None,
         };
-        let mut story = Story::default();
+        let mut story = Story::of(&AgentId::new("a").unwrap());
         let mut done = |operation, outcome, status| {
             let effect = story.take(&call(operation, outcome, status), &Stages::new(), &effects)?;
             Some((effect["effect"].clone(), effect["done"].clone()))

@@ -166,11 +166,13 @@ async fn every_row_of_the_admin_listener_is_served_to_the_operator() {
     let part = |key: &str| called[key].as_str().unwrap().to_owned();
     let (attempt, workflow) = (part("attempt"), part("workflow"));
     let node = called["chain"][0]["node"].as_str().unwrap();
+    let opened = house.gateway.post("/admin/v1/incidents", &json!({ "agent": "nobody" })).await;
     for (route, method) in cells(ADMIN) {
         let id = match route.path {
             path if path.contains("/agents/") => "a",
             path if path.contains("/apps/") => "web",
             path if path.contains("/delegations/") => node,
+            path if path.contains("/incidents/") => opened["id"].as_str().unwrap(),
             path if path.contains("/workflows/") => &workflow,
             _ => &attempt,
         };
