@@ -156,7 +156,10 @@ pub(super) async fn close(State(gw): Gw, Path(id): Path<String>, body: Given<End
         return answer(200, &shown(&gw, &kept));
     }
     if kept.incident.state != IncidentState::Open {
-        let detail = format!("it is closed: {}", kept.incident.state.as_str());
+        let detail = format!(
+            "it is closed: {}; its agent can be revoked or suspended all the same",
+            kept.incident.state.as_str()
+        );
         return Err(Refused::new(409, "incident-closed", detail));
     }
     let detail = json!({ "agent": kept.incident.agent, "verdict": name, "note": note });

@@ -22,9 +22,11 @@ use crate::{
     gateway::Gateway,
 };
 
-/// What was cut may be recorded a moment after its connection has gone. So often, and so far apart, it is looked for.
+/// What was cut may be recorded a moment after its connection has gone. So often at most, so far apart and so long it is
+/// looked for: each time, the whole record is read.
 const LOOKS_MAX: u32 = 20;
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
+const LOOK_FOR: Duration = Duration::from_secs(2);
 
 /// Everything that is needed to write a bundle.
 #[derive(Debug)]
@@ -46,13 +48,13 @@ impl Gathering {
         let mut scope = Scope::new(&incident.agent, incident.id, incident.since);
         let people = People::of(gw, &incident, &mut scope).await?;
         let cut: HashSet<String> = stages(&incident.suspension).into_keys().collect();
-        let mut looks = 0;
+        let (mut looks, begun) = (0, gw.clock.monotonic());
         let (excerpt, scope) = loop {
             gw.evidence.sign().await?;
             let (excerpt, seen) = excerpt(gw, scope.clone()).await?;
             looks += 1;
             let is_pending = seen.open.iter().any(|id: &AttemptId| cut.contains(&id.to_string()));
-            if !is_pending || looks >= LOOKS_MAX {
+            if !is_pending || looks >= LOOKS_MAX || gw.clock.monotonic().since(begun) >= LOOK_FOR {
                 break (excerpt, seen);
             }
             tokio::time::sleep(LOOK_AGAIN).await;

@@ -8,6 +8,9 @@ use vestibule_model::Timestamp;
 /// The longest name that is shown, in characters.
 const NAME_MAX: usize = 200;
 
+/// The most policies that are named.
+const POLICIES_MAX: usize = 8;
+
 /// A name as Markdown code.
 pub(super) fn code(text: &str) -> String {
     let is_harmless = |c: &char| {
@@ -84,7 +87,9 @@ pub(super) fn outcome(attempt: &Attempt) -> String {
     let by = if record.policies.is_empty() {
         String::new()
     } else {
-        format!(" by {}", codes(&record.policies, ", "))
+        let extra = record.policies.len().saturating_sub(POLICIES_MAX);
+        let more = if extra == 0 { String::new() } else { format!(" and {extra} more") };
+        format!(" by {}{more}", codes(record.policies.iter().take(POLICIES_MAX), ", "))
     };
     let said = match record.decision {
         Decision::Undecided => None,
