@@ -43,8 +43,8 @@ pub struct Cut {
     pub attempts: u64,
     /// Those of them whose reply was streaming.
     pub streams: u64,
-    /// Delegation nodes that are dead: for an agent its nodes and all below them, for a delegation the node and all
-    /// below it. At most 10,000 are counted. 0 for every other kind, for the store finds nodes by those two only.
+    /// Delegation nodes that are dead: those on whose path the name stands, and all below them. At most 10,000 are
+    /// counted; for other names than those of agents and delegations, among the first 20,000 that live. 0 for a token.
     pub nodes: u64,
 }
 

@@ -82,7 +82,7 @@ pub(crate) struct Signed {
 }
 
 impl Signed {
-    fn read(number: u64, note: Vec<u8>, key: &PublicKey) -> Result<Self, VerifyError> {
+    pub(crate) fn read(number: u64, note: Vec<u8>, key: &PublicKey) -> Result<Self, VerifyError> {
         let fault = |problem| VerifyError::Checkpoint { number, problem };
         let parsed = Note::from_bytes(&note).map_err(|_| fault("not a signed note"))?;
         let checkpoint = Checkpoint::from_bytes(parsed.text()).map_err(|_| fault("not a checkpoint"))?;

@@ -136,6 +136,16 @@ impl Evidence {
         Self::wait(Some(wait)).await
     }
 
+    /// Waits until everything submitted before is durable and under a signed checkpoint.
+    ///
+    /// # Errors
+    /// When the writer has failed.
+    pub async fn sign(&self) -> Result<(), Fault> {
+        let (signed, wait) = oneshot::channel();
+        self.send(Message::Sign(signed))?;
+        Self::wait(Some(wait)).await
+    }
+
     /// Rebuilds what came of an attempt or a workflow, and who asked for it, from everything that was submitted before.
     /// Reads the whole log up to three times, on a thread of its own.
     ///

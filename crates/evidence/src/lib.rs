@@ -15,17 +15,20 @@
 //! object a line. Readers of either need to know nothing about us.
 
 mod attempt;
+mod bundle;
 mod checkpoint;
 mod delegation;
 mod entry;
 mod error;
 mod event;
 mod evidence;
+mod excerpt;
 mod files;
 mod key;
 mod log;
 mod ocsf;
 mod outcome;
+mod proof;
 mod record;
 mod recovery;
 mod replay;
@@ -38,13 +41,19 @@ mod verify;
 mod writer;
 
 pub use attempt::{Attempt, Gap, State};
+pub use bundle::{
+    BUNDLE_ATTEMPTS, BUNDLE_CHECKPOINT, BUNDLE_ENTRIES, BUNDLE_FILES_MAX, BUNDLE_GATHERED, BUNDLE_KEY,
+    BUNDLE_MANIFEST, BUNDLE_SEAL, BundleError, BundleReport, Bundling, seal_bundle, verify_bundle,
+};
 pub use delegation::{ChainLink, DelegationFact};
 pub use entry::{Entry, Opened};
 pub use error::{EvidenceError, FileError, Place, VerifyError};
 pub use evidence::{Evidence, EvidenceConfig, Mode};
+pub use excerpt::{Excerpt, Excerpted, Fit, Selection};
 pub use key::{LogKey, PublicKey};
 pub use outcome::{Cancelled, Decision, Outcome};
-pub use record::{ARGUMENTS_MAX_BYTES, Durations, LIST_MAX, Record, RecordKind, TEXT_MAX_BYTES};
+pub use proof::ProvenEntry;
+pub use record::{ARGUMENTS_MAX_BYTES, Durations, LIST_MAX, Record, RecordKind, TEXT_MAX_BYTES, target};
 pub use search::{Filter, get, newest, search};
 pub use trace::{
     TRACE_ACTS_MAX, TRACE_ATTEMPTS_MAX, Trace, TraceAct, TraceBounds, TraceNode, TraceOf, TraceRecord,

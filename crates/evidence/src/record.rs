@@ -218,6 +218,14 @@ impl Record {
     }
 }
 
+/// The target of an act as its record holds it: `kind/id`, cut when it is too long.
+#[must_use]
+pub fn target(kind: &str, id: &str) -> String {
+    let mut target = format!("{kind}/{id}");
+    cut(&mut target);
+    target
+}
+
 /// Cuts a text as [`Record::bound`] does.
 pub(crate) fn cut(text: &mut String) {
     if text.len() > TEXT_MAX_BYTES {

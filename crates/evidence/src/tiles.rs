@@ -61,7 +61,8 @@ pub(crate) fn leaves(folder: &Path, number: u64) -> Result<Vec<u8>, FileError> {
     Ok(Vec::new())
 }
 
-fn read(folder: &Path, path: &str) -> Result<Option<Vec<u8>>, FileError> {
+/// What is on disk under the path of a tile.
+pub(crate) fn read(folder: &Path, path: &str) -> Result<Option<Vec<u8>>, FileError> {
     let path = folder.join(path);
     files::if_found(std::fs::read(&path)).map_err(at(&path))
 }

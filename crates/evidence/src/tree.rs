@@ -5,7 +5,7 @@ use aws_lc_rs::digest::{Context, SHA256};
 use tlog_tiles::{EMPTY_HASH, HASH_SIZE, Hash, Tile, node_hash};
 
 /// Levels of the tree in one tile: a full tile has 256 hashes.
-const TILE_HEIGHT: u8 = 8;
+pub(crate) const TILE_HEIGHT: u8 = 8;
 /// Hashes in a full tile.
 pub(crate) const TILE_WIDTH: u64 = 1 << TILE_HEIGHT;
 

@@ -38,6 +38,8 @@ pub(crate) enum Message {
     },
     /// Write what came before.
     Flush(oneshot::Sender<()>),
+    /// Write what came before, and sign it.
+    Sign(oneshot::Sender<()>),
     /// Write what came before, sign, and end.
     Stop(oneshot::Sender<()>),
 }
@@ -47,7 +49,7 @@ impl Message {
     pub(crate) fn is_urgent(&self) -> bool {
         match self {
             Self::Lines { durable, .. } => durable.is_some(),
-            Self::Flush(_) | Self::Stop(_) => true,
+            Self::Flush(_) | Self::Sign(_) | Self::Stop(_) => true,
         }
     }
 }
@@ -68,6 +70,8 @@ struct Batch {
     messages: usize,
     places: Vec<OwnedSemaphorePermit>,
     waiting: Vec<oneshot::Sender<()>>,
+    /// Told when what they wait for is signed.
+    signing: Vec<oneshot::Sender<()>>,
     /// Somebody waits: write now.
     is_urgent: bool,
     stop: Option<oneshot::Sender<()>>,
@@ -143,9 +147,12 @@ impl Writer {
             self.gather();
         }
         self.write()?;
-        if self.log.is_unsigned() && self.clock.monotonic().since(self.signed_at) >= CHECKPOINT_EVERY {
+        let is_due = !self.batch.signing.is_empty()
+            || self.clock.monotonic().since(self.signed_at) >= CHECKPOINT_EVERY;
+        if self.log.is_unsigned() && is_due {
             self.checkpoint()?;
         }
+        self.signed();
         Ok(())
     }
 
@@ -178,6 +185,13 @@ impl Writer {
         Ok(())
     }
 
+    fn signed(&mut self) {
+        for signing in self.batch.signing.drain(..) {
+            // Whoever waited may have been cancelled.
+            let _ = signing.send(());
+        }
+    }
+
     /// Writes what is still queued, says that the stop was in order, and signs.
     fn stop(&mut self) -> Result<(), EvidenceError> {
         while let Ok(message) = self.receiver.try_recv() {
@@ -187,7 +201,9 @@ impl Writer {
         let id = AttemptId::new(now, &*self.entropy);
         event::write_lifecycle(&mut self.batch.lines, &Lifecycle::Stop, id, now)?;
         self.write()?;
-        self.log.checkpoint()
+        self.log.checkpoint()?;
+        self.signed();
+        Ok(())
     }
 }
 
@@ -202,6 +218,7 @@ impl Batch {
                 self.waiting.extend(durable);
             }
             Message::Flush(flushed) => self.waiting.push(flushed),
+            Message::Sign(signed) => self.signing.push(signed),
             Message::Stop(stop) => self.stop = Some(stop),
         }
     }

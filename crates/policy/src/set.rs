@@ -99,6 +99,12 @@ impl PolicySet {
         self.statements.iter().all(|statement| statement.shadow)
     }
 
+    /// Where the policy of that id stands, by file and line, and how it is written.
+    #[must_use]
+    pub fn source(&self, id: &str) -> Option<(&str, usize, &str)> {
+        self.statement(id).map(|statement| (&*statement.file, statement.line, &*statement.text))
+    }
+
     /// The policy of that id.
     pub(crate) fn statement(&self, id: &str) -> Option<&Statement> {
         self.by_id.get(id).and_then(|at| self.statements.get(*at))

@@ -17,6 +17,7 @@ mod forward;
 mod gateway;
 pub mod http_app;
 mod http_arrival;
+mod incident;
 mod keepers;
 mod limits;
 mod listener;

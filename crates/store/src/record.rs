@@ -63,6 +63,8 @@ kinds! {
     UpstreamToken, "upstream-token";
     /// The operations of one application, as reviewed.
     Operations, "operations";
+    /// An incident, open or closed.
+    Incident, "incident";
     /// What the gateway notes about itself.
     Meta, "meta";
 }
@@ -79,6 +81,7 @@ impl Kind {
             | Self::Deny
             | Self::Breaker
             | Self::Operations
+            | Self::Incident
             | Self::Meta => false,
         }
     }

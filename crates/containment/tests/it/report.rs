@@ -1,7 +1,10 @@
 use std::time::Duration;
 
-use vestibule_containment::{Cut, CutAttempt, DenyKey, Order, Reason, Report, Stage};
-use vestibule_model::{AgentId, AppId, Authority, Delegation, NodeId, Origin, PathNode, WorkflowId};
+use vestibule_containment::{Cut, CutAttempt, DenyKey, Foreign, Order, Reason, Report, Stage};
+use vestibule_model::{
+    AgentId, AppId, Authority, Delegation, NodeId, Origin, PathNode, Represented, Thumbprint, UserId,
+    WorkflowId,
+};
 use vestibule_store::{Kind, Op, Put, Store};
 
 use crate::world::{Shelved, Token, World, agent, at, attempt, node, now, order, suspend};
@@ -128,9 +131,63 @@ async fn nodes_that_die_with_it_are_counted() {
     let until = |seconds, key| Order { cutoff: Some(at(seconds)), ..order(key) };
     assert_eq!(nodes(until(20, agent("b"))).await, 3, "b-1 and what is below it, however young");
     assert_eq!(nodes(until(9, delegation("root"))).await, 0);
-    for key in [Token::of(1, &["a"]).key(), DenyKey::App(AppId::new("github").unwrap()), DenyKey::All] {
-        assert_eq!(nodes(order(key)).await, 0, "the store does not find nodes by that");
-    }
+    assert_eq!(nodes(order(Token::of(1, &["a"]).key())).await, 0, "no node bears the name of a token");
+}
+
+#[tokio::test]
+async fn nodes_are_counted_whose_path_bears_the_name_of_a_human_a_key_or_an_application() {
+    let world = World::open().await;
+    let tree = [
+        made("root", &[], "a", 10),
+        made("b-1", &["root"], "b", 20),
+        made("c", &["root", "b-1"], "c", 40),
+        made("elsewhere", &[], "b", 60),
+    ];
+    let with = |op: Op, change: &dyn Fn(&mut Delegation)| match op {
+        Op::Put(mut put) => {
+            let mut delegation = serde_json::from_str(&put.body).unwrap();
+            change(&mut delegation);
+            put.body = serde_json::to_string(&delegation).unwrap();
+            Op::Put(put)
+        }
+        other @ Op::Delete { .. } => other,
+    };
+    let key = Thumbprint::parse("NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs").unwrap();
+    let id = UserId { issuer: "https://idp".to_owned(), subject: "alice".to_owned() };
+    let alice = Represented {
+        id: id.clone(),
+        groups: Default::default(),
+        session: Some("s-1".to_owned()),
+        client: Some("portal".to_owned()),
+        since: Some(at(5)),
+    };
+    let change = |delegation: &mut Delegation| {
+        if delegation.path[0].id != node("elsewhere") {
+            delegation.user = Some(alice.clone());
+            delegation.path[0].since = at(10);
+        }
+        for made in delegation.path.iter_mut().filter(|made| made.id == node("b-1")) {
+            (made.keys, made.since) = (vec![key], at(20));
+        }
+    };
+    world.store.commit(tree.into_iter().map(|op| with(op, &change)).collect()).await.unwrap();
+    let nodes = async |order: Order| {
+        let order = Order { dry_run: true, ..order };
+        world.containment.order(order).await.unwrap().cut.nodes
+    };
+    let until = |seconds, key| Order { cutoff: Some(at(seconds)), ..order(key) };
+    let foreign = |name: &str| Foreign { issuer: "https://idp".to_owned(), name: name.to_owned() };
+    assert_eq!(nodes(order(DenyKey::User(id.clone()))).await, 3);
+    assert_eq!(nodes(until(4, DenyKey::User(id))).await, 0, "the login came later");
+    assert_eq!(nodes(suspend(DenyKey::Session(foreign("s-1")))).await, 3);
+    assert_eq!(nodes(order(DenyKey::Client(foreign("portal")))).await, 3);
+    assert_eq!(nodes(order(DenyKey::Client(foreign("another")))).await, 0);
+    assert_eq!(nodes(order(DenyKey::Credential(key))).await, 2, "b-1 and what is below it");
+    assert_eq!(nodes(until(19, DenyKey::Credential(key))).await, 0);
+    assert_eq!(nodes(order(DenyKey::App(AppId::new("github").unwrap()))).await, 4);
+    assert_eq!(nodes(order(DenyKey::App(AppId::new("other").unwrap()))).await, 0);
+    assert_eq!(nodes(order(DenyKey::All)).await, 4);
+    assert_eq!(nodes(Order { reason: Reason::Superseded, ..order(DenyKey::All) }).await, 0);
 }
 
 fn made(name: &str, above: &[&str], agent: &str, seconds: u64) -> Op {

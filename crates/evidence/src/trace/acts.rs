@@ -6,7 +6,7 @@ use std::{
 use vestibule_model::{AttemptId, NodeId, Timestamp};
 
 use super::piece::{self, Piece};
-use crate::{Attempt, TraceAct, record::cut};
+use crate::{Attempt, TraceAct, target};
 
 /// An act that names more nodes stands at the whole tree instead, lest a trace grow with their product.
 const PLACES_MAX: usize = 16;
@@ -90,11 +90,4 @@ fn end(piece: &Piece, expiries: &BTreeMap<&NodeId, Timestamp>) -> Timestamp {
         Some(node) => expiries.get(node).copied().unwrap_or(at.plus(NODE_LIFE_MAX)).max(at),
         None => at,
     }
-}
-
-/// A target as a record holds it.
-fn target(kind: &str, id: &str) -> String {
-    let mut target = format!("{kind}/{id}");
-    cut(&mut target);
-    target
 }

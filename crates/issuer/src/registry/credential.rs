@@ -96,6 +96,13 @@ impl Credential {
         bool::from(presented.as_bytes().ct_eq(expected.as_bytes())) && is_real
     }
 
+    pub(crate) fn thumbprints(&self) -> Vec<Thumbprint> {
+        match self {
+            Self::Secret(_) => Vec::new(),
+            Self::Keys(keys) => keys.iter().map(|one| one.key.thumbprint()).collect(),
+        }
+    }
+
     /// Whether it is, among others, that key.
     pub(crate) fn has_key(&self, key: &Thumbprint) -> bool {
         match self {

@@ -146,6 +146,13 @@ impl Registry {
         self.held().agents.range((from, Bound::Unbounded)).take(limit).map(|(_, one)| one.clone()).collect()
     }
 
+    /// The thumbprints of the keys that the agent has registered; empty for one with a secret, none for one that is not
+    /// registered.
+    #[must_use]
+    pub fn thumbprints(&self, id: &AgentId) -> Option<Vec<Thumbprint>> {
+        self.held().credentials.get(id).map(|(_, credential)| credential.thumbprints())
+    }
+
     /// All agents, as one snapshot.
     #[must_use]
     pub fn directory(&self) -> Arc<Directory> {
@@ -250,6 +257,7 @@ impl Held {
             | Kind::UpstreamToken
             | Kind::Breaker
             | Kind::Operations
+            | Kind::Incident
             | Kind::Meta => Ok(None),
         }
     }

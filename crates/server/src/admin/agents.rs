@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use vestibule_containment::{DenyEntry, KeyKind, State as Standing};
 use vestibule_issuer::{NewAgent, Registered, RegistryError};
-use vestibule_model::{AgentId, AppId, Digest};
+use vestibule_model::{AgentId, AppId, Digest, Timestamp};
 
 use super::{Act, Answer, Gw, Refused, json as answer, page, recorded};
 use crate::gateway::Gateway;
@@ -117,21 +117,52 @@ fn refused(error: RegistryError) -> Refused {
     }
 }
 
-/// The agents that are revoked or suspended outright. With a cutoff only what was issued until then is dead, and one that
-/// is `superseded` runs on.
-fn standing(gw: &Gateway) -> BTreeMap<String, Standing> {
-    let is_outright = |entry: &DenyEntry| {
-        entry.key.kind() == KeyKind::Agent && entry.cutoff.is_none() && entry.reason.cascades()
-    };
+/// What stands against each agent. One that is `superseded` runs on.
+fn standing(gw: &Gateway) -> BTreeMap<String, Stands> {
+    let mut standing: BTreeMap<String, Stands> = BTreeMap::new();
     let entries = gw.containment.list();
-    let outright = entries.iter().filter(|entry| is_outright(entry));
-    outright.map(|entry| (entry.key.id().into_owned(), entry.state)).collect()
+    let cascading = |entry: &&DenyEntry| entry.key.kind() == KeyKind::Agent && entry.reason.cascades();
+    for entry in entries.iter().filter(cascading) {
+        let stands = Stands { state: entry.state, cutoff: entry.cutoff };
+        let severest = standing.entry(entry.key.id().into_owned()).or_insert(stands);
+        if stands.severity() > severest.severity() {
+            *severest = stands;
+        }
+    }
+    standing
 }
 
-fn shown(registered: &Registered, standing: &BTreeMap<String, Standing>) -> Value {
+/// An order about an agent.
+#[derive(Debug, Clone, Copy)]
+struct Stands {
+    state: Standing,
+    cutoff: Option<Timestamp>,
+}
+
+impl Stands {
+    /// What stops all of it is severer than what stops only what began before a moment.
+    fn severity(self) -> (bool, bool) {
+        (self.cutoff.is_none(), self.state == Standing::Revoked)
+    }
+
+    fn name(self) -> &'static str {
+        match (self.state, self.cutoff) {
+            (Standing::Revoked, None) => "revoked",
+            (Standing::Suspended, None) => "suspended",
+            (Standing::Revoked, Some(_)) => "revoked-before",
+            (Standing::Suspended, Some(_)) => "suspended-before",
+        }
+    }
+}
+
+fn shown(registered: &Registered, standing: &BTreeMap<String, Stands>) -> Value {
     let mut shown = json!(registered.agent);
-    if let Some(state) = standing.get(registered.agent.id.as_str()) {
-        merge(&mut shown, "state", json!(state));
+    if let Some(stands) = standing.get(registered.agent.id.as_str()) {
+        merge(&mut shown, "state", json!(stands.name()));
+        // What began at or before this moment is dead; the agent may begin anew.
+        if let Some(cutoff) = stands.cutoff {
+            merge(&mut shown, "cutoff", json!(cutoff));
+        }
     }
     merge(&mut shown, "kind", json!("agent"));
     merge(&mut shown, "version", json!(registered.version));

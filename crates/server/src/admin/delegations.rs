@@ -33,7 +33,8 @@ pub(super) async fn show(State(gw): Gw, Path(id): Path<String>) -> Answer {
     answer(200, &shown(&gw, &node.ok_or_else(|| Refused::not_found("delegation"))?))
 }
 
-fn shown(gw: &Gateway, node: &Node) -> Value {
+/// A node as operators see it.
+pub(crate) fn shown(gw: &Gateway, node: &Node) -> Value {
     let Node { delegation: node, version } = node;
     let path: Vec<_> = node.path.iter().map(|node| &node.id).collect();
     json!({

@@ -5,7 +5,8 @@ mod agents;
 mod apps;
 mod attempts;
 mod breakers;
-mod delegations;
+pub(crate) mod delegations;
+mod incidents;
 mod keys;
 mod limits;
 mod policies;
@@ -76,6 +77,10 @@ fn router(gateway: Arc<Gateway>) -> Router {
         .route("/admin/v1/delegations/{id}", get(delegations::show))
         .route("/admin/v1/limits", get(limits::list))
         .route("/admin/v1/limits/{id}", get(limits::show))
+        .route("/admin/v1/incidents", get(incidents::list).post(incidents::open))
+        .route("/admin/v1/incidents/{id}", get(incidents::show))
+        .route("/admin/v1/incidents/{id}/close", post(incidents::close))
+        .route("/admin/v1/incidents/{id}/bundle", get(incidents::bundle))
         .route("/admin/v1/keys", get(keys::status))
         .route("/admin/v1/keys/rotate", post(keys::rotate))
         .route("/admin/v1/keys/vault/rotate", post(keys::rotate_vault))
@@ -224,8 +229,18 @@ async fn recorded_with<T>(
     work: impl Future<Output = Result<T, Refused>>,
     told: impl FnOnce(&T) -> Option<Value>,
 ) -> Result<T, Refused> {
+    recorded_as(gw, AttemptId::new(gw.clock.now(), &*gw.entropy), act, work, told).await
+}
+
+/// The same, under an id that is known before.
+async fn recorded_as<T>(
+    gw: &Gateway,
+    id: AttemptId,
+    act: Act<'_>,
+    work: impl Future<Output = Result<T, Refused>>,
+    told: impl FnOnce(&T) -> Option<Value>,
+) -> Result<T, Refused> {
     let at = gw.clock.now();
-    let id = AttemptId::new(at, &*gw.entropy);
     let mut record = Record::new(RecordKind::Administration, id, at, TraceId::of(id));
     record.action = Some(act.action.to_owned());
     record.target = Some(act.target);

@@ -1,12 +1,15 @@
 use axum::{Json, extract::State};
 use serde::Deserialize;
 use serde_json::json;
-use vestibule_containment::{DenyKey, KeyKind, Order, OrderError, Reason, Report, State as Standing};
+use vestibule_containment::{
+    DenyEntry, DenyKey, KeyKind, Order, OrderError, Reason, Report, State as Standing,
+};
 use vestibule_model::Timestamp;
 
 use super::{Act, Answer, Gw, OPERATOR, Refused, json as answer, page, recorded, recorded_with};
+use crate::gateway::Gateway;
 
-type Given<T> = Result<Json<T>, axum::extract::rejection::JsonRejection>;
+pub(super) type Given<T> = Result<Json<T>, axum::extract::rejection::JsonRejection>;
 
 /// What to revoke or suspend.
 #[derive(Debug, Deserialize)]
@@ -52,22 +55,27 @@ pub(super) async fn order(State(gw): Gw, body: Given<Body>) -> Answer {
     let key = named(&body.kind, &body.id)?;
     let (state, reason) =
         (body.state.unwrap_or(Standing::Revoked), body.reason.unwrap_or(Reason::Unspecified));
-    let expires_at = body.expires_at.map(Timestamp::from_millis);
-    let detail = json!({ "reason": reason, "cutoff": body.cutoff, "expires_at": expires_at });
-    let action = match state {
-        Standing::Revoked => "revoke",
-        Standing::Suspended => "suspend",
-    };
-    let act = Act { action, target: key.to_string(), detail: &detail };
     let order = Order {
         key,
         state,
         reason,
         cutoff: body.cutoff.map(Timestamp::from_millis),
-        expires_at,
+        expires_at: body.expires_at.map(Timestamp::from_millis),
         by: OPERATOR.to_owned(),
         dry_run: body.dry_run,
     };
+    answer(200, &ordered(&gw, order).await?)
+}
+
+/// Gives an order, in its record unless it is a rehearsal.
+pub(super) async fn ordered(gw: &Gateway, order: Order) -> Result<Report, Refused> {
+    let (cutoff, expires_at) = (order.cutoff, order.expires_at);
+    let detail = json!({ "reason": order.reason, "cutoff": cutoff, "expires_at": expires_at });
+    let action = match order.state {
+        Standing::Revoked => "revoke",
+        Standing::Suspended => "suspend",
+    };
+    let act = Act { action, target: order.key.to_string(), detail: &detail };
     let is_rehearsal = order.dry_run;
     let work = async { gw.containment.order(order).await.map_err(refused) };
     let told = |report: &Report| {
@@ -77,16 +85,20 @@ pub(super) async fn order(State(gw): Gw, body: Given<Body>) -> Answer {
             "completed": completed,
         }))
     };
-    let report = if is_rehearsal { work.await? } else { recorded_with(&gw, act, work, told).await? };
-    answer(200, &report)
+    if is_rehearsal { work.await } else { recorded_with(gw, act, work, told).await }
 }
 
 pub(super) async fn resume(State(gw): Gw, body: Given<Name>) -> Answer {
     let Json(name) = body.map_err(|error| Refused::invalid(error.body_text()))?;
     let key = named(&name.kind, &name.id)?;
+    answer(200, &resumed(&gw, &key).await?)
+}
+
+/// Takes a suspension back, in its record.
+pub(super) async fn resumed(gw: &Gateway, key: &DenyKey) -> Result<DenyEntry, Refused> {
     let act = Act { action: "resume", target: key.to_string(), detail: &json!({}) };
-    let work = async { gw.containment.resume(&key, OPERATOR).await.map_err(refused) };
-    answer(200, &recorded(&gw, act, work).await?)
+    let work = async { gw.containment.resume(key, OPERATOR).await.map_err(refused) };
+    recorded(gw, act, work).await
 }
 
 pub(super) async fn list(State(gw): Gw) -> Answer {

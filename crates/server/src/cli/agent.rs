@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use super::{
     Failure, Outcome, Target,
     admin_client::{AdminClient, encoded},
-    output::{Out, fields, moment, text},
+    output::{Out, fields, moment, table, text},
 };
 
 /// Add and look at agents.
@@ -70,7 +70,7 @@ impl Agent {
             Self::Add(add) => add.execute(out).await,
             Self::Ls(ls) => {
                 let agents = AdminClient::of(&ls.target)?.all("/admin/v1/agents").await?;
-                out.list(&agents, &["id", "groups", "trust", "scopes", "state"]);
+                out.items(&agents, || table(&HEAD, &agents.iter().map(row).collect::<Vec<_>>()));
                 Ok(())
             }
             Self::Show(show) => {
@@ -113,6 +113,19 @@ impl Add {
     }
 }
 
+const HEAD: [&str; 5] = ["id", "groups", "trust", "scopes", "state"];
+
+fn row(agent: &Value) -> Vec<String> {
+    let cells =
+        [text(agent, "id"), text(agent, "groups"), text(agent, "trust"), text(agent, "scopes"), state(agent)];
+    cells.map(|cell| if cell.is_empty() { "-".to_owned() } else { cell }).into()
+}
+
+/// With the moment, where only what began before it is dead.
+fn state(agent: &Value) -> String {
+    format!("{} {}", text(agent, "state"), moment(agent.get("cutoff"))).trim_end().to_owned()
+}
+
 fn shown(agent: &Value) -> String {
     let claims = agent.get("claims").and_then(Value::as_object).cloned().unwrap_or_default();
     let claims: Vec<String> =
@@ -120,7 +133,7 @@ fn shown(agent: &Value) -> String {
     let apps = text(agent, "apps");
     fields(&[
         ("agent", text(agent, "id")),
-        ("state", text(agent, "state")),
+        ("state", state(agent)),
         ("groups", text(agent, "groups")),
         ("trust", text(agent, "trust")),
         ("scopes", text(agent, "scopes")),

@@ -9,7 +9,7 @@ use vestibule_model::AttemptId;
 use super::{
     Failure, Outcome, Target,
     admin_client::{AdminClient, encoded},
-    attempt,
+    attempt, incident,
     output::{Out, moment, text},
     trace,
 };
@@ -46,8 +46,13 @@ pub(super) enum Audit {
         /// A folder of evidence, verified offline with the public key that lies in it.
         #[arg(long, value_name = "FOLDER")]
         folder: Option<PathBuf>,
-        /// The public key (signed-note verifier key) to trust, instead of the one in the folder.
-        #[arg(long, value_name = "KEY", requires = "folder")]
+        /// The bundle of an incident, verified offline: no file was changed, removed or added, and each entry stands in
+        /// the record.
+        #[arg(long, value_name = "DIR", conflicts_with = "folder")]
+        bundle: Option<PathBuf>,
+        /// The public key (signed-note verifier key) to trust, instead of the one in the folder or the bundle. Get it by
+        /// another way.
+        #[arg(long, value_name = "KEY")]
         key: Option<String>,
         #[command(flatten)]
         target: Target,
@@ -174,7 +179,11 @@ impl Audit {
                 Ok(())
             }
             Self::Trace(trace) => trace.execute(out).await,
+            Self::Verify { bundle: Some(bundle), key, .. } => incident::verify(&bundle, key.as_deref(), out),
             Self::Verify { folder: Some(folder), key, .. } => offline(&folder, key.as_deref(), out),
+            Self::Verify { key: Some(_), .. } => Err(Failure::usage(
+                "`--key` goes with `--folder` or `--bundle`: a gateway verifies with its own",
+            )),
             Self::Verify { folder: None, target, .. } => {
                 let answer = AdminClient::of(&target)?.post("/admin/v1/evidence/verify", &json!({})).await?;
                 verdict(&answer, out)

@@ -10,12 +10,14 @@ mod audit;
 mod breaker;
 mod config;
 mod delegation;
+mod incident;
 mod keys;
 mod limit;
 mod order;
 mod output;
 mod policy;
 mod quickstart;
+mod revocation;
 mod run;
 mod sandbox;
 mod secret;
@@ -71,6 +73,10 @@ enum Command {
     Resume(order::Resume),
     #[command(subcommand)]
     Breaker(breaker::Breaker),
+    #[command(subcommand)]
+    Revocation(revocation::Revocation),
+    #[command(subcommand)]
+    Incident(Box<incident::Incident>),
     #[command(subcommand)]
     Delegation(delegation::Delegation),
     /// Read, search and verify the record.
@@ -167,6 +173,8 @@ async fn execute(command: Command, out: &Out) -> Outcome {
         Command::Suspend(command) => command.execute(out).await,
         Command::Resume(command) => command.execute(out).await,
         Command::Breaker(command) => command.execute(out).await,
+        Command::Revocation(command) => command.execute(out).await,
+        Command::Incident(command) => command.execute(out).await,
         Command::Delegation(command) => command.execute(out).await,
         Command::Audit(command) => command.execute(out).await,
         Command::Policy(command) => command.execute(out).await,

@@ -94,7 +94,7 @@ enum Kind {
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
-enum Reason {
+pub(super) enum Reason {
     Compromise,
     KeyCompromise,
     PolicyViolation,
@@ -102,7 +102,8 @@ enum Reason {
     Unspecified,
 }
 
-fn name(value: &impl ValueEnum) -> String {
+/// The name that a value has on the command line and in the admin API.
+pub(super) fn name(value: &impl ValueEnum) -> String {
     value.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
 }
 
@@ -145,7 +146,7 @@ impl Name {
 impl Order {
     async fn give(self, state: &str, out: &Out) -> Outcome {
         let id = self.name.id()?;
-        let cutoff = self.cutoff.as_deref().map(instant).transpose()?;
+        let cutoff = self.cutoff.as_deref().map(|text| instant("--cutoff", text)).transpose()?;
         let expires_at = self.lasting.as_deref().map(from_now).transpose()?;
         let body = json!({
             "kind": name(&self.name.kind), "id": id, "state": state, "reason": name(&self.reason), "cutoff": cutoff,
@@ -157,18 +158,23 @@ impl Order {
         if matches!(self.reason, Reason::Superseded) {
             out.complain("note: `superseded` cuts nothing: what was handed out under the name runs on; no more is minted");
         }
-        // In an incident a slip of the pen must not look like success. The order stands all the same.
-        if self.name.kind == Kind::Agent
-            && !id.starts_with("urn:")
-            && client.get(&format!("/admin/v1/agents/{}", encoded(&id))).await.is_err()
-        {
-            out.complain(&format!("note: no agent `{id}` is registered here"));
+        if self.name.kind == Kind::Agent {
+            warn_if_unknown(&client, &id, out).await;
         }
         Ok(())
     }
 }
 
-fn told(report: &Value, dry_run: bool) -> String {
+/// In an incident a slip of the pen must not look like success. The order stands all the same.
+pub(super) async fn warn_if_unknown(client: &AdminClient, agent: &str, out: &Out) {
+    let path = format!("/admin/v1/agents/{}", encoded(agent));
+    if !agent.starts_with("urn:") && client.get(&path).await.is_err() {
+        out.complain(&format!("note: no agent `{agent}` is registered here"));
+    }
+}
+
+/// A report as people read it.
+pub(super) fn told(report: &Value, dry_run: bool) -> String {
     let cut = |key: &str| report.get("cut").and_then(|cut| cut.get(key)).and_then(Value::as_u64).unwrap_or(0);
     let is = if dry_run { "would be" } else { "is" };
     let mut lines = vec![format!(
@@ -205,11 +211,12 @@ fn jti_from_stdin() -> Result<String, Failure> {
     jti.ok_or_else(|| Failure::usage("standard input holds no token of this gateway"))
 }
 
-fn instant(text: &str) -> Result<i64, Failure> {
+/// A moment as an option gives it, in milliseconds since the Unix epoch.
+pub(super) fn instant(option: &str, text: &str) -> Result<i64, Failure> {
     text.parse::<i64>().or_else(|_| {
         text.parse::<jiff::Timestamp>()
             .map(jiff::Timestamp::as_millisecond)
-            .map_err(|error| Failure::Usage(format!("`--cutoff {text}` is no moment: {error}")))
+            .map_err(|error| Failure::Usage(format!("`{option} {text}` is no moment: {error}")))
     })
 }
 

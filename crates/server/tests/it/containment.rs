@@ -3,6 +3,7 @@
 mod breakers;
 mod drill;
 mod family;
+mod incident;
 mod invoked;
 mod member;
 mod orders;

@@ -170,11 +170,13 @@ async fn every_row_of_the_admin_listener_is_served_to_the_operator() {
     let kept =
         house.gateway.admin("PUT", "/admin/v1/secrets/kept").json(&json!({ "value": "s" })).send().await;
     assert_eq!(kept.status, 200);
+    let opened = house.gateway.post("/admin/v1/incidents", &json!({ "agent": "nobody" })).await;
     for (route, method) in cells(ADMIN) {
         let id = match route.path {
             path if path.contains("/agents/") => "a",
             path if path.contains("/apps/") => "web",
             path if path.contains("/delegations/") => node,
+            path if path.contains("/incidents/") => opened["id"].as_str().unwrap(),
             path if path.contains("/workflows/") => &workflow,
             path if path.contains("/secrets/") => "kept",
             _ => &attempt,

@@ -138,6 +138,7 @@ fn remedy(kind: Kind) -> &'static str {
         | Kind::Deny
         | Kind::Breaker
         | Kind::Operations
+        | Kind::Incident
         | Kind::Meta => "restore the state folder from a backup",
     }
 }

@@ -97,9 +97,41 @@ async fn a_cutoff_kills_what_was_issued_until_then() {
     let token = agent.token(resource).await;
     folder.json(&["revoke", "agent", "demo-agent", "--cutoff", "2020-01-01T00:00:00Z"]).await;
     assert_eq!(status(&served, &token).await, 200);
-    assert_eq!(folder.json(&["agent", "show", "demo-agent"]).await[0]["state"], "active");
+    let shown = folder.json(&["agent", "show", "demo-agent"]).await.remove(0);
+    assert_eq!(
+        (&shown["state"], &shown["cutoff"]),
+        (&json!("revoked-before"), &json!(1_577_836_800_000_i64))
+    );
+    folder.cli(&["agent", "ls"]).await.tells(&["revoked-before 2020-01-01T00:00:00.000Z"]);
+    folder.cli(&["agent", "show", "demo-agent"]).await.tells(&["revoked-before 2020-01-01T00:00:00.000Z"]);
     let far = "4102444800000";
     folder.json(&["revoke", "agent", "demo-agent", "--cutoff", far]).await;
     assert_eq!(status(&served, &token).await, 401);
     folder.cli(&["revoke", "agent", "demo-agent", "--cutoff", "yesterday"]).await.refuses(2, "is no moment");
+}
+
+#[tokio::test]
+async fn the_orders_in_force_are_listed() {
+    let (folder, _served) = started().await;
+    assert_eq!(folder.json(&["revocation", "ls"]).await, Vec::<Value>::new());
+    folder.json(&["suspend", "agent", "demo-agent", "--reason", "compromise"]).await;
+    folder.json(&["revoke", "user", "https://idp.example#alice", "--cutoff", "2020-01-01T00:00:00Z"]).await;
+    let listed = folder.json(&["revocation", "ls"]).await;
+    let told: Vec<_> = listed.iter().map(|one| (&one["kind"], &one["id"], &one["state"])).collect();
+    assert_eq!(
+        told,
+        [
+            (&json!("agent"), &json!("demo-agent"), &json!("suspended")),
+            (&json!("user"), &json!("https://idp.example#alice"), &json!("revoked")),
+        ]
+    );
+    folder.cli(&["revocation", "ls"]).await.tells(&[
+        "KIND",
+        "agent  demo-agent",
+        "compromise",
+        "2020-01-01T00:00:00.000Z",
+        "operator",
+    ]);
+    folder.json(&["resume", "agent", "demo-agent"]).await;
+    assert_eq!(folder.json(&["revocation", "ls"]).await.len(), 1);
 }

@@ -100,10 +100,10 @@ async fn a_rehearsal_counts_what_the_order_would_cut_and_cuts_nothing() {
     let orders = [
         ("agent", &*b, 6, 6),
         ("delegation", &*node, 3, 3),
-        ("user", &*user, 10, 0),
-        ("credential", &*key, 4, 0),
-        ("app", "web", 7, 0),
-        ("all", "*", 14, 0),
+        ("user", &*user, 10, 10),
+        ("credential", &*key, 4, 4),
+        ("app", "web", 7, 7),
+        ("all", "*", 14, 14),
     ];
     for (kind, id, streams, nodes) in orders {
         let report = wood.house.order(kind, id, json!({ "dry_run": true })).await;
