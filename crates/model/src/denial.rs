@@ -197,6 +197,11 @@ denials! {
     PolicyError, "policy-error", Answer::Forbidden, "the policies could not be evaluated";
     /// No policies are loaded.
     PolicySetEmpty, "policy-set-empty", Answer::Forbidden, "no policies are loaded";
+
+    // ---- door two ------------------------------------------------------------------------------------------
+    /// The application is called in a user's name, and the caller acts for no user, or no token of theirs that it needs is
+    /// at hand any more.
+    UserRequired, "user-required", Answer::Forbidden, "the application is called in a user's name: act for one, with a token of theirs";
 }
 
 impl fmt::Display for Denial {

@@ -13,18 +13,33 @@
 //! Whether the call is allowed is the lock's business, and which addresses may be connected to is `vestibule-egress`'s.
 
 mod access;
+mod authorization_server;
+mod backing;
+mod cache;
 mod headers;
 mod outbound;
 mod probe;
+mod renewal;
+mod rotating;
 mod secret_ref;
 mod strategy;
 mod upstream;
 mod withdrawal;
 
-pub use access::Access;
+pub use access::{Access, AccessFacts};
+pub use authorization_server::{
+    AuthorizationServerConfig, ClientAuthConfig, EndpointsConfig, SigningAlgorithm,
+};
+pub use backing::{Backing, Shelf, Signer, UserTokens};
+pub use cache::{GiveBack, MintedFor};
 pub use headers::response_headers;
-pub use outbound::{Calling, Forward, Outbound, OutboundError, UpstreamConfig};
+pub use outbound::{Calling, Forward, Outbound, OutboundConfig, OutboundError, UpstreamConfig, Ways};
 pub use probe::ProbeStep;
+pub use renewal::Renewal;
 pub use secret_ref::{LITERAL_SECRET, SecretError, SecretRef, Secrets};
-pub use strategy::{CallTokenSource, CalledAgentConfig, StaticConfig, StrategyConfig};
+pub use strategy::{
+    ActorKind, BearerSubject, CallTokenSource, CalledAgentConfig, Check, ClientCredentialsConfig,
+    JwtBearerConfig, OwnQuestions, Per, ScopesConfig, StaticConfig, StrategyConfig, Subject,
+    SubjectTokenType, TokenExchangeConfig, Wider,
+};
 pub use withdrawal::Withdrawal;

@@ -5,7 +5,7 @@ use http::HeaderMap;
 use vestibule_egress::full;
 use vestibule_model::{Fault, FaultKind, Method, OperationId};
 
-use crate::{Access, Forward, Outbound, access::Placement, upstream::Upstream};
+use crate::{Access, AccessFacts, Forward, Outbound, access::Placement, upstream::Upstream};
 
 /// How long telling an application may take, from connecting to the head of its answer.
 const WITHDRAWAL_MAX: Duration = Duration::from_secs(5);
@@ -79,7 +79,8 @@ impl Outbound {
         }
         let forward =
             Forward { method: Method::Post, path: String::new(), query: None, headers, body: full(message) };
-        let told = self.call(Access { upstream, placement, permit: None }, forward);
+        let access = Access { upstream, placement, permit: None, facts: AccessFacts::default(), used: None };
+        let told = self.call(access, forward);
         let late =
             |_| Fault::new(FaultKind::UpstreamTimeout, format!("application `{app}`: not told in time"));
         let response = tokio::time::timeout(WITHDRAWAL_MAX, told).await.map_err(late)??;

@@ -206,6 +206,9 @@ pub(crate) fn outcome_of(stop: &Stop, is_forwarded: bool) -> Outcome {
             | FaultKind::StoreUnavailable
             | FaultKind::AppNotReady
             | FaultKind::AccessUnavailable
+            | FaultKind::AuthorizationServerUnavailable
+            | FaultKind::AuthorizationServerTimeout
+            | FaultKind::AuthorizationServerInvalid
             | FaultKind::Internal => Outcome::Failed,
         },
     }
