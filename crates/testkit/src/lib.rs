@@ -6,6 +6,7 @@
 
 mod agent;
 mod answer;
+pub mod entra;
 mod gate;
 mod holder;
 mod http;
