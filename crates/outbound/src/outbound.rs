@@ -108,6 +108,8 @@ pub struct Calling {
     pub attempt: AttemptId,
     /// How long the call may still take: its credential need not live longer.
     pub life: Duration,
+    /// SHA-256 of the arguments in canonical form (RFC 8785), as the record has it. None for what is no operation.
+    pub args_digest: Option<Digest>,
 }
 
 /// Door two of all applications. Immutable but for the tokens that it keeps: a new configuration is a new `Outbound`.

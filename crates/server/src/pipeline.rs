@@ -155,7 +155,8 @@ fn decide(gw: &Gateway, entry: &mut Entry, caller: &Caller, attempt: &Attempt) -
 async fn obtain(gw: &Gateway, entry: &mut Entry, permit: Permit) -> Result<Access, Stop> {
     let started = gw.clock.monotonic();
     let life = Duration::from_secs(gw.settings.limits.call_max_seconds);
-    let access = gw.outbound.obtain(permit, &Calling { attempt: entry.id(), life }).await;
+    let (attempt, args_digest) = (entry.id(), entry.record().args_digest);
+    let access = gw.outbound.obtain(permit, &Calling { attempt, life, args_digest }).await;
     entry.record().durations.outbound_us = notes::micros(gw.clock.monotonic().since(started));
     Ok(access?)
 }

@@ -21,7 +21,7 @@ use url::Url;
 use vestibule_egress::{Addresses, Client, EgressLimits, Trust, empty, full};
 use vestibule_inbound::{Caller, TokenFacts};
 use vestibule_model::{
-    Actor, AgentId, AppId, AttemptId, Chain, Clock, Fault, FixedClock, Method, OperationId, SeededEntropy,
+    Actor, AgentId, AppId, AttemptId, Chain, Clock, Digest, Fault, FixedClock, Method, OperationId, SeededEntropy,
     Timestamp,
 };
 use vestibule_outbound::{
@@ -127,7 +127,8 @@ fn called() -> StrategyConfig {
 /// The `n`th call.
 fn calling(n: u64) -> Calling {
     let attempt = AttemptId::new(clock().now(), &SeededEntropy::new(n));
-    Calling { attempt, life: Duration::from_secs(30) }
+    let args_digest = Some(Digest::of(b"{}"));
+    Calling { attempt, life: Duration::from_secs(30), args_digest }
 }
 
 fn permit() -> Permit {
