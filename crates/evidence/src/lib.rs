@@ -14,6 +14,7 @@
 //! On disk it is a C2SP tlog-tiles log (RFC 9162 tree, signed-note checkpoints) whose entries are OCSF events, one JSON
 //! object a line. Readers of either need to know nothing about us.
 
+mod access;
 mod attempt;
 mod checkpoint;
 mod delegation;
@@ -37,6 +38,7 @@ mod tree;
 mod verify;
 mod writer;
 
+pub use access::AccessFact;
 pub use attempt::{Attempt, Gap, State};
 pub use delegation::{ChainLink, DelegationFact};
 pub use entry::{Entry, Opened};

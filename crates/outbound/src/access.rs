@@ -4,7 +4,7 @@ use http::{HeaderName, HeaderValue};
 use secrecy::SecretString;
 use vestibule_policy::Permit;
 
-use crate::{cache::Key, upstream::Upstream};
+use crate::{Calling, cache::Key, upstream::Upstream};
 
 /// The proof that a call has a credential: what [`Outbound::call`](crate::Outbound::call) demands. Made by `obtain` from
 /// a permit, or by `obtain_own` for the gateway itself, and bound to the application it was obtained for.
@@ -27,9 +27,17 @@ use crate::{cache::Key, upstream::Upstream};
 pub struct Access {
     pub(crate) upstream: Arc<Upstream>,
     pub(crate) placement: Placement,
-    pub(crate) permit: Option<Arc<Permit>>,
+    /// For which call; none for the gateway's own questions.
+    pub(crate) purpose: Option<Purpose>,
     pub(crate) facts: AccessFacts,
     pub(crate) used: Option<Used>,
+}
+
+/// A call that was permitted.
+#[derive(Debug, Clone)]
+pub(crate) struct Purpose {
+    pub(crate) permit: Arc<Permit>,
+    pub(crate) calling: Calling,
 }
 
 /// What the record says about an access. Nothing of it is a secret.
@@ -56,7 +64,7 @@ impl Access {
     /// The permit it was obtained with; none for the gateway's own questions.
     #[must_use]
     pub fn permit(&self) -> Option<&Permit> {
-        self.permit.as_deref()
+        self.purpose.as_ref().map(|purpose| &*purpose.permit)
     }
 
     /// What the record says about it.

@@ -9,7 +9,7 @@ use vestibule_policy::Permit;
 
 use crate::{
     Access, AuthorizationServerConfig, Backing, GiveBack, MintedFor, SecretError, SecretRef, StrategyConfig,
-    access::Placement,
+    access::{Placement, Purpose},
     authorization_server::ServerMaker,
     cache::{Cache, ENTRIES_MAX},
     headers,
@@ -169,7 +169,7 @@ impl Outbound {
     pub async fn obtain(&self, permit: Permit, calling: &Calling) -> Result<Access, Stop> {
         let upstream = self.upstream(&permit.operation().app)?;
         let granted = upstream.strategy.obtain(&permit, calling).await?;
-        Ok(access(upstream, granted, Some(Arc::new(permit))))
+        Ok(access(upstream, granted, Some(Purpose { permit: Arc::new(permit), calling: *calling })))
     }
 
     /// The credential for a question of the gateway itself, such as which operations there are. Never for what an agent
@@ -232,9 +232,9 @@ impl Outbound {
     }
 }
 
-pub(crate) fn access(upstream: Arc<Upstream>, granted: Granted, permit: Option<Arc<Permit>>) -> Access {
+pub(crate) fn access(upstream: Arc<Upstream>, granted: Granted, purpose: Option<Purpose>) -> Access {
     let Granted { placement, facts, used } = granted;
-    Access { upstream, placement, permit, facts, used }
+    Access { upstream, placement, purpose, facts, used }
 }
 
 /// The request as it leaves: cleaned, and with the credential in its place.

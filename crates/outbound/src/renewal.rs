@@ -1,9 +1,13 @@
 use std::{fmt, sync::Arc};
 
 use vestibule_model::Stop;
-use vestibule_policy::Permit;
 
-use crate::{Access, Calling, Outbound, access::Used, outbound::access, upstream::Upstream};
+use crate::{
+    Access, Outbound,
+    access::{Purpose, Used},
+    outbound::access,
+    upstream::Upstream,
+};
 
 /// What is needed to call once more where the application has refused the token of a call: tokens die before their time,
 /// and nobody tells the gateway. Prepared before the call, because the call consumes its [`Access`], and spent by the one
@@ -18,7 +22,7 @@ use crate::{Access, Calling, Outbound, access::Used, outbound::access, upstream:
 /// ```
 pub struct Renewal {
     upstream: Arc<Upstream>,
-    permit: Arc<Permit>,
+    purpose: Purpose,
     used: Used,
 }
 
@@ -26,8 +30,8 @@ impl Access {
     /// How to call once more; none where another token cannot be had.
     #[must_use]
     pub fn renewal(&self) -> Option<Renewal> {
-        let (used, permit) = (self.used.clone()?, Arc::clone(self.permit.as_ref()?));
-        Some(Renewal { upstream: Arc::clone(&self.upstream), permit, used })
+        let (used, purpose) = (self.used.clone()?, self.purpose.clone()?);
+        Some(Renewal { upstream: Arc::clone(&self.upstream), purpose, used })
     }
 }
 
@@ -37,13 +41,13 @@ impl Outbound {
     ///
     /// # Errors
     /// As [`Outbound::obtain`].
-    pub async fn renew(&self, renewal: Renewal, calling: &Calling) -> Result<Option<Access>, Stop> {
-        let Renewal { upstream, permit, used } = renewal;
+    pub async fn renew(&self, renewal: Renewal) -> Result<Option<Access>, Stop> {
+        let Renewal { upstream, purpose, used } = renewal;
         if !upstream.strategy.token().is_some_and(|token| token.refused(&used)) {
             return Ok(None);
         }
-        let granted = upstream.strategy.obtain(&permit, calling).await?;
-        Ok(Some(access(upstream, granted, Some(permit))))
+        let granted = upstream.strategy.obtain(&purpose.permit, &purpose.calling).await?;
+        Ok(Some(access(upstream, granted, Some(purpose))))
     }
 }
 

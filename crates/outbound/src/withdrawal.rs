@@ -79,7 +79,7 @@ impl Outbound {
         }
         let forward =
             Forward { method: Method::Post, path: String::new(), query: None, headers, body: full(message) };
-        let access = Access { upstream, placement, permit: None, facts: AccessFacts::default(), used: None };
+        let access = Access { upstream, placement, purpose: None, facts: AccessFacts::default(), used: None };
         let told = self.call(access, forward);
         let late =
             |_| Fault::new(FaultKind::UpstreamTimeout, format!("application `{app}`: not told in time"));

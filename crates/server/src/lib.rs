@@ -14,6 +14,7 @@ mod data;
 mod edge;
 mod forward;
 mod gateway;
+mod give_back;
 pub mod http_app;
 mod http_arrival;
 mod keepers;

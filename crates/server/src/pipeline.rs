@@ -157,8 +157,11 @@ async fn obtain(gw: &Gateway, entry: &mut Entry, permit: Permit) -> Result<Acces
     let life = Duration::from_secs(gw.settings.limits.call_max_seconds);
     let (attempt, args_digest) = (entry.id(), entry.record().args_digest);
     let access = gw.outbound.obtain(permit, &Calling { attempt, life, args_digest }).await;
-    entry.record().durations.outbound_us = notes::micros(gw.clock.monotonic().since(started));
-    Ok(access?)
+    let record = entry.record();
+    record.durations.outbound_us = notes::micros(gw.clock.monotonic().since(started));
+    let access = access?;
+    notes::access(record, access.facts());
+    Ok(access)
 }
 
 impl Ticket for Passage {

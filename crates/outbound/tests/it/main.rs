@@ -21,8 +21,8 @@ use url::Url;
 use vestibule_egress::{Addresses, Client, EgressLimits, Trust, empty, full};
 use vestibule_inbound::{Caller, TokenFacts};
 use vestibule_model::{
-    Actor, AgentId, AppId, AttemptId, Chain, Clock, Digest, Fault, FixedClock, Method, OperationId, SeededEntropy,
-    Timestamp,
+    Actor, AgentId, AppId, AttemptId, Chain, Clock, Digest, Fault, FixedClock, Method, OperationId,
+    SeededEntropy, Timestamp,
 };
 use vestibule_outbound::{
     CallTokenSource, CalledAgentConfig, Calling, Forward, Outbound, OutboundError, SecretRef, Secrets,

@@ -8,11 +8,11 @@ use std::{
 use url::Url;
 use vestibule_inbound::users::{UserIssuerConfig, UserIssuers};
 use vestibule_model::{AppId, AppKind};
-use vestibule_outbound::{SecretRef, StrategyConfig};
+use vestibule_outbound::{AuthorizationServerConfig, SecretRef, StrategyConfig};
 
 use super::{
     AppConfig, ConfigError, EvidenceMode, GatewayConfig, HttpAppConfig, LimitsConfig, McpAppConfig,
-    RecordConfig, TlsConfig, app::ReviewConfig, limits::within,
+    RecordConfig, TlsConfig, app::ReviewConfig, authorization_server, limits::within,
 };
 use crate::http_app::Routes;
 
@@ -51,6 +51,8 @@ pub struct Settings {
     pub max_children: u32,
     /// Whose users agents may act for.
     pub user_issuers: Vec<UserIssuerConfig>,
+    /// Who gives tokens for applications.
+    pub authorization_servers: Vec<AuthorizationServerConfig>,
     /// The claims that each scope releases.
     pub scope_claims: BTreeMap<String, BTreeSet<String>>,
     /// Folder of policies.
@@ -124,6 +126,10 @@ impl Settings {
             .into_iter()
             .map(|(id, app)| AppSettings::check(&id, app, folder))
             .collect::<Result<Vec<_>, _>>()?;
+        let servers =
+            config.authorization_servers.into_iter().map(|(name, server)| server.check(&name, folder));
+        let authorization_servers = servers.collect::<Result<Vec<_>, _>>()?;
+        authorization_server::check_references(&apps, &authorization_servers)?;
         let user_issuers = config.user_issuers.into_iter().map(|(name, issuer)| issuer.check(&name));
         let user_issuers: Vec<UserIssuerConfig> = user_issuers.collect::<Result<_, _>>()?;
         let data = listener("data", config.data.listen, config.data.public_url, config.data.tls, folder)?
@@ -158,6 +164,7 @@ impl Settings {
             max_depth: config.tokens.max_depth,
             max_children: config.tokens.max_children,
             user_issuers,
+            authorization_servers,
             scope_claims: config.scopes.into_iter().map(|(scope, what)| (scope, what.claims)).collect(),
             policies_folder: folder.join(config.policies.folder),
             timezone: config.policies.timezone,
