@@ -80,7 +80,8 @@ impl Outbound {
         steps.push(match status {
             // What it answers to a caller's token only a call can tell.
             StatusCode::UNAUTHORIZED if is_asked_without => {
-                ProbeStep::good("answer", format!("{answer}: it demands a token, as it should"))
+                let who = if upstream.strategy.called_agent().is_some() { "a called agent" } else { "it" };
+                ProbeStep::good("answer", format!("{answer}: it demands a token, as {who} should"))
             }
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
                 return Err(ProbeStep::bad(

@@ -2,7 +2,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use http::{HeaderValue, header};
 use secrecy::{ExposeSecret, SecretString};
-use vestibule_model::{Digest, Fault, Timestamp};
+use vestibule_model::{Digest, Fault, FaultKind, Timestamp};
 
 use super::{Ask, Key, MintedFor};
 use crate::{access::Placement, authorization_server::AuthorizationServer, strategy::TokenSource};
@@ -72,6 +72,13 @@ impl Entry {
         let mut value = HeaderValue::from_str(&format!("Bearer {}", token.expose_secret()))
             .map_err(|_| server.wrong("the token request", "has a token that cannot stand in a header"))?;
         value.set_sensitive(true);
+        if expires_at <= now {
+            return Err(server.wrong("the token request", "has a token that has ended"));
+        }
+        if ask.ends_at.is_some_and(|ends_at| ends_at <= now) {
+            let cause = "the authority on which the token rests has ended";
+            return Err(Fault::new(FaultKind::AccessUnavailable, cause));
+        }
         let life = expires_at.since(now);
         let dies_at = expires_at.minus(MARGIN_MAX.min(life / 10));
         let refresh_at = expires_at.minus(AHEAD_MAX.min(life / 5));

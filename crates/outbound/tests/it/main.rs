@@ -1,9 +1,18 @@
 //! Door two against real sockets.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on stops")]
 
+mod authorization_server;
+mod cache;
 mod call;
 mod called_agent;
+mod check;
+mod mtls;
+mod probe;
+mod renewal;
+mod revocation;
+mod strategies;
 mod withdrawal;
+mod world;
 
 use std::{
     sync::{Arc, Mutex},
@@ -25,10 +34,11 @@ use vestibule_model::{
     SeededEntropy, Timestamp,
 };
 use vestibule_outbound::{
-    CallTokenSource, CalledAgentConfig, Calling, Forward, Outbound, OutboundError, SecretRef, Secrets,
-    StaticConfig, StrategyConfig, UpstreamConfig,
+    Backing, CallTokenSource, CalledAgentConfig, Calling, Forward, Outbound, OutboundConfig, OutboundError,
+    SecretRef, Secrets, StaticConfig, StrategyConfig, UpstreamConfig, Ways,
 };
 use vestibule_policy::Permit;
+use world::backing;
 
 const SECRET: &str = "hunter2";
 
@@ -87,7 +97,12 @@ fn client(head_timeout: Duration) -> Client {
 
 fn open(url: &Url, strategy: StrategyConfig, clock: Arc<dyn Clock>) -> Result<Outbound, OutboundError> {
     let apps = vec![UpstreamConfig { app: app(), url: url.clone(), strategy }];
-    Outbound::new(apps, client(Duration::from_millis(200)), secrets(), clock, Arc::new(Issued::default()))
+    let config = OutboundConfig { apps, servers: Vec::new() };
+    Outbound::new(config, ways(Duration::from_millis(200)), backing(clock, Arc::new(Issued::default())))
+}
+
+fn ways(head_timeout: Duration) -> Ways {
+    Ways { apps: client(head_timeout), servers: Trust::default() }
 }
 
 fn outbound(url: &Url, strategy: StrategyConfig) -> Outbound {
