@@ -50,7 +50,7 @@ pub(super) enum Authentication {
     Basic(HeaderValue),
     Post(SecretString),
     Key { key: Box<EncodingKey>, header: Box<Header> },
-    Mtls(Clients),
+    Mtls(Box<Clients>),
 }
 
 /// Not the proof.
@@ -95,7 +95,9 @@ pub(super) fn rotating(
                 let certificate = ClientCertificate::from_pem(bytes(cert), bytes(key))
                     .map_err(|error| error.to_string())?;
                 let clients = Clients::new(limits, &trust, Some(&certificate));
-                clients.map(Authentication::Mtls).map_err(|error| error.to_string())
+                clients
+                    .map(|clients| Authentication::Mtls(Box::new(clients)))
+                    .map_err(|error| error.to_string())
             };
             Rotating::new(vec![cert, key], secrets, clock, Box::new(make))
         }

@@ -23,6 +23,7 @@ pub struct AuthorizationServerConfig {
 
 /// Where an authorization server is.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "there is one for each server that is configured")]
 pub enum EndpointsConfig {
     /// Its metadata say (RFC 8414, else OpenID Connect Discovery).
     Discovered {

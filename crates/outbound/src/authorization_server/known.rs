@@ -30,7 +30,7 @@ pub(super) struct Known {
 
 enum Place {
     Given(Arc<Endpoints>),
-    Discovered { issuer: String, documents: [(&'static str, Uri); 2] },
+    Discovered { issuer: String, documents: Box<[(&'static str, Uri); 2]> },
 }
 
 struct Fetched {
@@ -42,7 +42,7 @@ impl Known {
     pub(super) fn new(config: &EndpointsConfig, clock: Arc<dyn Clock>) -> Result<Self, String> {
         let place = match config {
             EndpointsConfig::Discovered { issuer } => Place::Discovered {
-                documents: metadata::places(issuer).ok_or("`issuer` must be a URL")?,
+                documents: Box::new(metadata::places(issuer).ok_or("`issuer` must be a URL")?),
                 issuer: issuer.clone(),
             },
             EndpointsConfig::Given { issuer, token, revocation, introspection } => {
@@ -101,7 +101,7 @@ impl Known {
         }
         *tried = Some(now);
         let mut failure = None;
-        for (name, uri) in documents {
+        for (name, uri) in documents.iter() {
             match fetch(name, issuer.clone(), uri.clone()).await {
                 Ok(Ok(endpoints)) => {
                     let endpoints = Arc::new(endpoints);

@@ -154,9 +154,10 @@ async fn a_client_assertion_is_for_the_issuer_and_is_never_sent_twice() {
                 "-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n",
                 STANDARD.encode(public)
             );
-            let key = match alg {
-                jsonwebtoken::Algorithm::EdDSA => jsonwebtoken::DecodingKey::from_ed_pem(pem.as_bytes()),
-                _ => jsonwebtoken::DecodingKey::from_ec_pem(pem.as_bytes()),
+            let key = if alg == jsonwebtoken::Algorithm::EdDSA {
+                jsonwebtoken::DecodingKey::from_ed_pem(pem.as_bytes())
+            } else {
+                jsonwebtoken::DecodingKey::from_ec_pem(pem.as_bytes())
             };
             let mut validation = jsonwebtoken::Validation::new(alg);
             validation.set_audience(&[world.server.issuer()]);

@@ -15,8 +15,10 @@ fn exchange(with: &str) -> String {
     )
 }
 
+type Lie = fn(&mut Issue);
+
 /// What the cause of the fault must say of a server that twists its tokens so.
-const LIES: [(fn(&mut Issue), &str); 14] = [
+const LIES: [(Lie, &str); 14] = [
     (|it| it.claims["sub"] = json!("somebody"), "in the name of somebody else"),
     (|it| remove(&mut it.claims, "sub"), "in the name of somebody else"),
     // Keycloak.

@@ -2,6 +2,7 @@
 
 mod secrets;
 mod strategies;
+mod tokens;
 
 use std::{path::Path, sync::Arc};
 
