@@ -38,8 +38,9 @@ pub use probe::ProbeStep;
 pub use renewal::Renewal;
 pub use secret_ref::{LITERAL_SECRET, SecretError, SecretRef, Secrets};
 pub use strategy::{
-    ActorKind, BearerSubject, CallTokenSource, CalledAgentConfig, Check, ClientCredentialsConfig,
-    JwtBearerConfig, OwnQuestions, Per, ScopesConfig, StaticConfig, StrategyConfig, Subject,
-    SubjectTokenType, TokenExchangeConfig, Wider,
+    ASSERTION_TYPE, ActorKind, AssertionConfig, BearerSubject, BlueprintConfig, CallTokenSource,
+    CalledAgentConfig, Check, ClientCredentialsConfig, EntraMode, EntraOboConfig, JwtBearerConfig,
+    LifeSeconds, OwnQuestions, Per, ScopesConfig, StaticConfig, StrategyConfig, Subject, SubjectTokenType,
+    TXN_TOKEN_TYPE, TokenExchangeConfig, TxnTokenConfig, Wider,
 };
 pub use withdrawal::Withdrawal;

@@ -70,6 +70,16 @@ pub enum OutboundError {
         /// The rule that is broken.
         rule: &'static str,
     },
+    /// The configuration of the strategy breaks a rule.
+    #[error("`apps.{app}.access.{key}` {rule}")]
+    Access {
+        /// The application.
+        app: AppId,
+        /// The key below `access`.
+        key: &'static str,
+        /// The rule it breaks.
+        rule: &'static str,
+    },
     /// The authorization server cannot be asked.
     #[error("authorization server `{name}` cannot be used: {cause}")]
     AuthorizationServer {

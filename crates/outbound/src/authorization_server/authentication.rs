@@ -2,14 +2,18 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use base64::{Engine, engine::general_purpose::STANDARD};
+use base64::{
+    Engine,
+    engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
+};
 use http::HeaderValue;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use rustls_pki_types::{CertificateDer, pem::PemObject};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
 use url::form_urlencoded;
 use vestibule_egress::{Addresses, Client, ClientCertificate, EgressError, EgressLimits, Trust};
-use vestibule_model::{Clock, Entropy, Fault, FaultKind, Jti};
+use vestibule_model::{Clock, Digest, Entropy, Fault, FaultKind, Jti};
 
 use super::{ClientAuthConfig, SigningAlgorithm, form::Form};
 use crate::{
@@ -50,6 +54,7 @@ pub(super) enum Authentication {
     Basic(HeaderValue),
     Post(SecretString),
     Key { key: Box<EncodingKey>, header: Box<Header> },
+    Federated(SecretString),
     Mtls(Box<Clients>),
 }
 
@@ -60,6 +65,7 @@ impl fmt::Debug for Authentication {
             Self::Basic(_) => "Basic",
             Self::Post(_) => "Post",
             Self::Key { .. } => "Key",
+            Self::Federated(_) => "Federated",
             Self::Mtls(_) => "Mtls",
         })
     }
@@ -83,9 +89,13 @@ pub(super) fn rotating(
             let make = move |read: &[SecretString]| Ok(Authentication::Post(the(read)?.clone()));
             Rotating::new(vec![secret], secrets, clock, Box::new(make))
         }
-        ClientAuthConfig::PrivateKeyJwt { key, algorithm, kid } => {
-            let make = move |read: &[SecretString]| signing(the(read)?, algorithm, kid.clone());
-            Rotating::new(vec![key], secrets, clock, Box::new(make))
+        ClientAuthConfig::PrivateKeyJwt { key, algorithm, kid, certificate } => {
+            let make = move |read: &[SecretString]| signing(read, algorithm, kid.clone());
+            Rotating::new(std::iter::once(key).chain(certificate).collect(), secrets, clock, Box::new(make))
+        }
+        ClientAuthConfig::Federated { token } => {
+            let make = move |read: &[SecretString]| Ok(Authentication::Federated(the(read)?.clone()));
+            Rotating::new(vec![token], secrets, clock, Box::new(make))
         }
         ClientAuthConfig::Mtls { cert, key } => {
             let make = move |read: &[SecretString]| {
@@ -123,11 +133,14 @@ fn basic(client_id: &str, secret: &SecretString) -> Result<Authentication, Strin
     Ok(Authentication::Basic(value))
 }
 
+/// `read` has the key, and then its certificate if there is one.
 fn signing(
-    pem: &SecretString,
+    read: &[SecretString],
     algorithm: SigningAlgorithm,
     kid: Option<String>,
 ) -> Result<Authentication, String> {
+    let pem = the(read)?;
+    let x5t_s256 = read.get(1).map(thumbprint).transpose()?;
     let (algorithm, key) = match algorithm {
         SigningAlgorithm::ES256 => (Algorithm::ES256, EncodingKey::from_ec_pem(bytes(pem))),
         SigningAlgorithm::ES384 => (Algorithm::ES384, EncodingKey::from_ec_pem(bytes(pem))),
@@ -138,7 +151,7 @@ fn signing(
     // What the library says of a key that it cannot read is not shown: it may quote it.
     let unusable = || format!("the key is not one for {algorithm:?} in PKCS #8 and PEM");
     let key = Box::new(key.map_err(|_| unusable())?);
-    let header = Box::new(Header { kid, ..Header::new(algorithm) });
+    let header = Box::new(Header { kid, x5t_s256, ..Header::new(algorithm) });
     // A P-384 key is read for ES256 as well, and fails with the first signature.
     jsonwebtoken::encode(&header, &json!({}), &key).map_err(|_| unusable())?;
     Ok(Authentication::Key { key, header })
@@ -150,6 +163,13 @@ pub(super) struct Asserted<'a> {
     pub(super) audience: &'a str,
     pub(super) clock: &'a dyn Clock,
     pub(super) entropy: &'a dyn Entropy,
+}
+
+/// RFC 7515 §4.1.8: of the DER encoding of the certificate, the first one where others follow.
+fn thumbprint(pem: &SecretString) -> Result<String, String> {
+    let unusable = "the certificate is not one in PEM";
+    let certificate = CertificateDer::from_pem_slice(bytes(pem)).map_err(|_| unusable.to_owned())?;
+    Ok(URL_SAFE_NO_PAD.encode(Digest::of(&certificate).bytes()))
 }
 
 impl Authentication {
@@ -168,6 +188,7 @@ impl Authentication {
             Self::Key { key, header } => {
                 (with_assertion(form, client_id, &assertion(key, header, asserted)?), None)
             }
+            Self::Federated(token) => (with_assertion(form, client_id, token), None),
             // RFC 8705 §2: "the client includes the client_id".
             Self::Mtls(_) => (form.with("client_id", client_id), None),
         })
@@ -177,7 +198,7 @@ impl Authentication {
     pub(super) fn clients(&self) -> Option<&Clients> {
         match self {
             Self::Mtls(clients) => Some(clients),
-            Self::Basic(_) | Self::Post(_) | Self::Key { .. } => None,
+            Self::Basic(_) | Self::Post(_) | Self::Key { .. } | Self::Federated(_) => None,
         }
     }
 }
@@ -194,10 +215,22 @@ fn assertion(key: &EncodingKey, header: &Header, asserted: &Asserted<'_>) -> Res
     let now = asserted.clock.now();
     let claims = json!({
         "iss": asserted.client_id, "sub": asserted.client_id, "aud": asserted.audience,
-        "jti": Jti::random(asserted.entropy), "iat": now.seconds(), "exp": now.plus(ASSERTION_LIFE).seconds(),
+        "jti": guid(&Jti::random(asserted.entropy)), "iat": now.seconds(), "nbf": now.seconds(),
+        "exp": now.plus(ASSERTION_LIFE).seconds(),
     });
     let signed = jsonwebtoken::encode(header, &claims, key);
     // The library's error is not shown: nothing of a private key is.
     let fault = |_| Fault::new(FaultKind::AccessUnavailable, "the client assertion cannot be signed");
     signed.map(SecretString::from).map_err(fault)
+}
+
+/// The same 32 digits with the dashes of a GUID: Entra wants them, and nobody else minds.
+fn guid(jti: &Jti) -> String {
+    let mut guid = jti.as_str().to_owned();
+    for at in [20, 16, 12, 8] {
+        if guid.is_char_boundary(at) && at < guid.len() {
+            guid.insert(at, '-');
+        }
+    }
+    guid
 }

@@ -66,6 +66,15 @@ pub enum ClientAuthConfig {
         /// By which name the server knows the key, if by any.
         #[serde(default)]
         kid: Option<String>,
+        /// The certificate of the key, in PEM, for servers that know the key by it (`x5t#S256`, RFC 7515 §4.1.8): Entra.
+        #[serde(default)]
+        certificate: Option<SecretRef>,
+    },
+    /// A JWT that somebody else signs for the gateway, whom the server believes: a Kubernetes service account, a managed
+    /// identity. Read again when it is replaced.
+    Federated {
+        /// The JWT.
+        token: SecretRef,
     },
     /// A client certificate (RFC 8705 §2).
     Mtls {
@@ -83,7 +92,11 @@ impl ClientAuthConfig {
         let mut resolved = self.clone();
         match &mut resolved {
             Self::SecretBasic { secret } | Self::SecretPost { secret } => *secret = secret.resolved(folder),
-            Self::PrivateKeyJwt { key, .. } => *key = key.resolved(folder),
+            Self::PrivateKeyJwt { key, certificate, .. } => {
+                *key = key.resolved(folder);
+                *certificate = certificate.as_ref().map(|certificate| certificate.resolved(folder));
+            }
+            Self::Federated { token } => *token = token.resolved(folder),
             Self::Mtls { cert, key } => {
                 *cert = cert.resolved(folder);
                 *key = key.resolved(folder);
@@ -98,7 +111,7 @@ impl ClientAuthConfig {
         match self {
             Self::SecretBasic { .. } => &["client_secret_basic"],
             Self::SecretPost { .. } => &["client_secret_post"],
-            Self::PrivateKeyJwt { .. } => &["private_key_jwt"],
+            Self::PrivateKeyJwt { .. } | Self::Federated { .. } => &["private_key_jwt"],
             Self::Mtls { .. } => &["tls_client_auth", "self_signed_tls_client_auth"],
         }
     }

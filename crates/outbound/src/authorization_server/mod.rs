@@ -124,7 +124,6 @@ impl AuthorizationServer {
     }
 
     /// Asks for a token, as another client, for which `assertion` stands.
-    #[expect(dead_code, reason = "for the strategy of Entra, whose agents have no credentials of their own")]
     pub(crate) async fn token_as(
         &self,
         form: Form,

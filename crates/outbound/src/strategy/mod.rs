@@ -1,13 +1,17 @@
 //! Strategies: how the credential of an application is obtained. One file each.
 
 mod answered;
+mod assertion;
 mod called_agent;
 mod client_credentials;
+mod entra;
 mod jwt_bearer;
+mod notary;
 mod scopes;
 mod static_secret;
 mod token_exchange;
 mod token_source;
+mod txn_token;
 mod vouching;
 
 use std::{collections::HashMap, fmt, path::Path, sync::Arc};
@@ -18,23 +22,31 @@ use vestibule_model::{AgentId, AppId, Denial, Digest, Fault, Refusal, Stop};
 use vestibule_policy::Permit;
 
 pub use answered::{Check, Wider};
+use assertion::Assertion;
+pub use assertion::{ASSERTION_TYPE, AssertionConfig};
 use called_agent::CalledAgent;
 pub use called_agent::{CallTokenSource, CalledAgentConfig};
 use client_credentials::ClientCredentials;
 pub use client_credentials::{ClientCredentialsConfig, Per};
+use entra::EntraObo;
+pub use entra::{BlueprintConfig, EntraMode, EntraOboConfig};
 use jwt_bearer::JwtBearer;
 pub use jwt_bearer::{BearerSubject, JwtBearerConfig};
+use notary::About;
+pub use notary::LifeSeconds;
 pub use scopes::ScopesConfig;
 pub use static_secret::StaticConfig;
 use static_secret::StaticSecret;
 use token_exchange::TokenExchange;
 pub use token_exchange::{ActorKind, Subject, SubjectTokenType, TokenExchangeConfig};
 pub(crate) use token_source::{TokenAccess, TokenSource};
+use txn_token::TxnToken;
+pub use txn_token::{TXN_TOKEN_TYPE, TxnTokenConfig};
 use vouching::Vouching;
 
 use crate::{
     Backing, Calling, OutboundError,
-    access::{AccessFacts, Placement, Used},
+    access::{AccessFacts, Placement, Purpose, Used},
     authorization_server::{AuthorizationServer, ServerMaker},
     cache::Cache,
 };
@@ -56,6 +68,12 @@ pub enum StrategyConfig {
     TokenExchange(TokenExchangeConfig),
     /// A token for our word about the user and the agents.
     JwtBearer(JwtBearerConfig),
+    /// A token that the gateway signs for each call, for an application that trusts the gateway.
+    Assertion(AssertionConfig),
+    /// A transaction token for each call, for the services of a trust domain.
+    TxnToken(TxnTokenConfig),
+    /// A token of Microsoft Entra Agent ID.
+    EntraObo(EntraOboConfig),
 }
 
 impl StrategyConfig {
@@ -69,6 +87,9 @@ impl StrategyConfig {
             Self::ClientCredentials(config) => Self::ClientCredentials(config.clone()),
             Self::TokenExchange(config) => Self::TokenExchange(config.clone()),
             Self::JwtBearer(config) => Self::JwtBearer(config.clone()),
+            Self::Assertion(config) => Self::Assertion(config.clone()),
+            Self::TxnToken(config) => Self::TxnToken(config.clone()),
+            Self::EntraObo(config) => Self::EntraObo(config.resolved(folder)),
         }
     }
 
@@ -76,7 +97,12 @@ impl StrategyConfig {
     #[must_use]
     pub fn server(&self) -> Option<&str> {
         match self {
-            Self::None | Self::Static(_) | Self::Agent(_) => None,
+            Self::None
+            | Self::Static(_)
+            | Self::Agent(_)
+            | Self::Assertion(_)
+            | Self::TxnToken(_)
+            | Self::EntraObo(_) => None,
             Self::ClientCredentials(config) => Some(&config.server),
             Self::TokenExchange(config) => Some(&config.server),
             Self::JwtBearer(config) => Some(&config.server),
@@ -100,7 +126,6 @@ pub(crate) struct Means {
     pub(crate) backing: Backing,
     pub(crate) servers: HashMap<String, Arc<AuthorizationServer>>,
     /// Makes a server that is named nowhere else.
-    #[expect(dead_code, reason = "for the strategy of Entra, whose server follows from the tenant")]
     pub(crate) maker: ServerMaker,
     pub(crate) cache: Arc<Cache>,
 }
@@ -157,6 +182,8 @@ pub(crate) enum Strategy {
     None,
     Static(StaticSecret),
     Agent(CalledAgent),
+    Assertion(Assertion),
+    TxnToken(TxnToken),
     Token(TokenAccess),
 }
 
@@ -175,6 +202,9 @@ impl Strategy {
             }
             StrategyConfig::TokenExchange(config) => token(Arc::new(TokenExchange::new(config, means)?)),
             StrategyConfig::JwtBearer(config) => token(Arc::new(JwtBearer::new(config, means)?)),
+            StrategyConfig::Assertion(config) => Self::Assertion(Assertion::new(app, config, means)?),
+            StrategyConfig::TxnToken(config) => Self::TxnToken(TxnToken::new(app, config, means)?),
+            StrategyConfig::EntraObo(config) => token(Arc::new(EntraObo::new(app, config, means)?)),
         })
     }
 
@@ -184,6 +214,8 @@ impl Strategy {
             Self::None => Ok(Granted::nothing("none")),
             Self::Static(secret) => Ok(Granted::of("static", secret.obtain().await?)),
             Self::Agent(agent) => Ok(Granted::of("agent", agent.obtain(permit.caller(), calling)?)),
+            Self::Assertion(assertion) => Ok(assertion.obtain(About::Call(permit, calling))?),
+            Self::TxnToken(txn) => Ok(txn.obtain(About::Call(permit, calling))?),
             Self::Token(token) => token.obtain(permit.caller(), permit.operation()).await,
         }
     }
@@ -192,6 +224,8 @@ impl Strategy {
     pub(crate) async fn obtain_own(&self) -> Result<Granted, Fault> {
         match self {
             Self::Static(secret) => Ok(Granted::of("static", secret.obtain().await?)),
+            Self::Assertion(assertion) => assertion.obtain(About::Own),
+            Self::TxnToken(txn) => txn.obtain(About::Own),
             Self::Token(token) => token.obtain_own().await,
             // A token for a call says on whose behalf. A question of the gateway is on nobody's, and a token in somebody's
             // name that no call stands behind would be one too many.
@@ -200,18 +234,29 @@ impl Strategy {
         }
     }
 
+    /// For the message that the call is over, where the credential of the call itself does not do.
+    pub(crate) fn withdrawing(&self, purpose: &Purpose) -> Option<Result<Placement, Fault>> {
+        let Purpose { permit, calling } = purpose;
+        let granted = match self {
+            Self::Assertion(assertion) => assertion.obtain(About::Withdrawal(permit, calling)),
+            Self::TxnToken(txn) => txn.obtain(About::Withdrawal(permit, calling)),
+            Self::None | Self::Static(_) | Self::Agent(_) | Self::Token(_) => return None,
+        };
+        Some(granted.map(|granted| granted.placement))
+    }
+
     /// The strategy whose tokens are kept, if it is one.
     pub(crate) fn token(&self) -> Option<&TokenAccess> {
         match self {
             Self::Token(token) => Some(token),
-            Self::None | Self::Static(_) | Self::Agent(_) => None,
+            Self::None | Self::Static(_) | Self::Agent(_) | Self::Assertion(_) | Self::TxnToken(_) => None,
         }
     }
 
     /// The agent that it calls.
     pub(crate) fn called_agent(&self) -> Option<&AgentId> {
         match self {
-            Self::None | Self::Static(_) | Self::Token(_) => None,
+            Self::None | Self::Static(_) | Self::Assertion(_) | Self::TxnToken(_) | Self::Token(_) => None,
             Self::Agent(called) => Some(called.agent()),
         }
     }
@@ -222,6 +267,8 @@ impl Strategy {
             Self::None => "none: the application is called without a credential".to_owned(),
             Self::Static(secret) => secret.describe(),
             Self::Agent(agent) => agent.describe(),
+            Self::Assertion(assertion) => assertion.describe(),
+            Self::TxnToken(txn) => txn.describe(),
             Self::Token(token) => token.source().describe(),
         }
     }
