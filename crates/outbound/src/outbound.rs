@@ -71,7 +71,7 @@ pub enum OutboundError {
         rule: &'static str,
     },
     /// The configuration of the strategy breaks a rule.
-    #[error("`apps.{app}.access.{key}` {rule}")]
+    #[error("`access.{key}` of application `{app}` {rule}")]
     Access {
         /// The application.
         app: AppId,

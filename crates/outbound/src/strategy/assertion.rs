@@ -5,14 +5,17 @@ use serde_json::Value;
 use vestibule_model::{AppId, Fault};
 
 use super::{
-    Granted, Means,
-    notary::{About, LifeSeconds, Notary},
+    BrokenRule, Granted, Means, broken,
+    notary::{About, LifeSeconds, Notary, check_audience},
 };
 use crate::{OutboundError, access::Placement, headers};
 
 /// The `typ` of an assertion: nothing of ours and nothing of OAuth has it, so it can be taken for nothing else
 /// (RFC 8725 §3.11).
 pub const ASSERTION_TYPE: &str = "vst-assertion+jwt";
+
+/// The key of the header.
+const HEADER: &str = "assertion.header";
 
 /// A token that the gateway signs for each call, for an application that trusts the gateway: it says for whom the call
 /// is, through which agents, and which one operation with which arguments. The application verifies it with the keys at
@@ -30,6 +33,21 @@ pub struct AssertionConfig {
     pub header: Option<String>,
 }
 
+impl AssertionConfig {
+    pub(super) fn check(&self, issuer: &str) -> Result<(), BrokenRule> {
+        check_audience(&self.audience, issuer).map_err(|rule| ("assertion.audience", rule))?;
+        self.place().map(drop).map_err(|rule| (HEADER, rule))
+    }
+
+    /// Where the token is put, and what stands before it.
+    fn place(&self) -> Result<(HeaderName, &'static str), &'static str> {
+        match &self.header {
+            None => Ok((header::AUTHORIZATION, "Bearer ")),
+            Some(name) => Ok((own_header(name)?, "")),
+        }
+    }
+}
+
 /// Assertions at work.
 #[derive(Debug)]
 pub(crate) struct Assertion {
@@ -41,14 +59,13 @@ pub(crate) struct Assertion {
 
 impl Assertion {
     pub(super) fn new(app: &AppId, config: AssertionConfig, means: &Means) -> Result<Self, OutboundError> {
-        let notary = Notary::new(app, config.life_seconds, means);
-        let broken = |key, rule| OutboundError::Access { app: app.clone(), key, rule };
-        notary.check_audience(&config.audience).map_err(|rule| broken("assertion.audience", rule))?;
-        let (header, prefix) = match config.header {
-            None => (header::AUTHORIZATION, "Bearer "),
-            Some(name) => (own_header(&name).map_err(|rule| broken("assertion.header", rule))?, ""),
-        };
-        Ok(Self { audience: config.audience, header, prefix, notary })
+        let (header, prefix) = config.place().map_err(|rule| broken(app, (HEADER, rule)))?;
+        Ok(Self {
+            notary: Notary::new(app, config.life_seconds, means),
+            audience: config.audience,
+            header,
+            prefix,
+        })
     }
 
     /// Never cached: it names this very call.

@@ -51,6 +51,13 @@ use crate::{
     cache::Cache,
 };
 
+/// A key of the configuration, and the rule that it breaks.
+type BrokenRule = (&'static str, &'static str);
+
+fn broken(app: &AppId, (key, rule): BrokenRule) -> OutboundError {
+    OutboundError::Access { app: app.clone(), key, rule }
+}
+
 /// With which credential the gateway calls an application. The agent's own never goes there.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -90,6 +97,24 @@ impl StrategyConfig {
             Self::Assertion(config) => Self::Assertion(config.clone()),
             Self::TxnToken(config) => Self::TxnToken(config.clone()),
             Self::EntraObo(config) => Self::EntraObo(config.resolved(folder)),
+        }
+    }
+
+    /// Checks what can be checked without a secret. `issuer` is our own.
+    ///
+    /// # Errors
+    /// The key below `access`, and the rule that it breaks.
+    pub fn check(&self, issuer: &str) -> Result<(), (&'static str, &'static str)> {
+        match self {
+            Self::Assertion(config) => config.check(issuer),
+            Self::TxnToken(config) => config.check(issuer),
+            Self::EntraObo(config) => config.check(),
+            Self::None
+            | Self::Static(_)
+            | Self::Agent(_)
+            | Self::ClientCredentials(_)
+            | Self::TokenExchange(_)
+            | Self::JwtBearer(_) => Ok(()),
         }
     }
 
@@ -190,7 +215,8 @@ pub(crate) enum Strategy {
 impl Strategy {
     pub(crate) fn new(app: &AppId, config: StrategyConfig, means: &Means) -> Result<Self, OutboundError> {
         let token = |source| Self::Token(TokenAccess::new(app.clone(), source, Arc::clone(&means.cache)));
-        let Backing { secrets, clock, call_tokens, .. } = &means.backing;
+        let Backing { secrets, clock, call_tokens, signer, .. } = &means.backing;
+        config.check(signer.issuer()).map_err(|rule| broken(app, rule))?;
         Ok(match config {
             StrategyConfig::None => Self::None,
             StrategyConfig::Static(config) => {
@@ -203,7 +229,7 @@ impl Strategy {
             StrategyConfig::TokenExchange(config) => token(Arc::new(TokenExchange::new(config, means)?)),
             StrategyConfig::JwtBearer(config) => token(Arc::new(JwtBearer::new(config, means)?)),
             StrategyConfig::Assertion(config) => Self::Assertion(Assertion::new(app, config, means)?),
-            StrategyConfig::TxnToken(config) => Self::TxnToken(TxnToken::new(app, config, means)?),
+            StrategyConfig::TxnToken(config) => Self::TxnToken(TxnToken::new(app, config, means)),
             StrategyConfig::EntraObo(config) => token(Arc::new(EntraObo::new(app, config, means)?)),
         })
     }

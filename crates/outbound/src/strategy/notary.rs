@@ -47,6 +47,18 @@ impl From<LifeSeconds> for u64 {
 /// The longest `aud`.
 const AUDIENCE_MAX_BYTES: usize = 1024;
 
+/// Whether tokens of `issuer` may be for `audience`. What is for one of the gateway's own places is not for an application.
+pub(super) fn check_audience(audience: &str, issuer: &str) -> Result<(), &'static str> {
+    if audience.is_empty() || audience.len() > AUDIENCE_MAX_BYTES {
+        return Err("must have 1 to 1,024 bytes");
+    }
+    let own = audience.strip_prefix(issuer);
+    if own.is_some_and(|rest| rest.is_empty() || rest.starts_with('/')) {
+        return Err("is the gateway's own: name what the application knows itself by");
+    }
+    Ok(())
+}
+
 /// What a token is about.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum About<'a> {
@@ -91,18 +103,6 @@ impl Notary {
             clock: Arc::clone(&backing.clock),
             entropy: Arc::clone(&backing.entropy),
         }
-    }
-
-    /// Whether tokens may be for `audience`. What is for one of the gateway's own places is not for an application.
-    pub(super) fn check_audience(&self, audience: &str) -> Result<(), &'static str> {
-        if audience.is_empty() || audience.len() > AUDIENCE_MAX_BYTES {
-            return Err("must have 1 to 1,024 bytes");
-        }
-        let own = audience.strip_prefix(self.issuer());
-        if own.is_some_and(|rest| rest.is_empty() || rest.starts_with('/')) {
-            return Err("is the gateway's own: name what the application knows itself by");
-        }
-        Ok(())
     }
 
     pub(super) fn issuer(&self) -> &str {

@@ -8,10 +8,10 @@ use vestibule_inbound::Caller;
 use vestibule_model::{AppId, Fault};
 
 use super::{
-    Granted, Means,
-    notary::{About, LifeSeconds, Notary},
+    BrokenRule, Granted, Means,
+    notary::{About, LifeSeconds, Notary, check_audience},
 };
-use crate::{OutboundError, access::Placement};
+use crate::access::Placement;
 
 /// draft-ietf-oauth-transaction-tokens, "JWT Header": "The typ JWT Header Parameter MUST be present and MUST have the
 /// value txntoken+jwt".
@@ -37,6 +37,12 @@ pub struct TxnTokenConfig {
     pub life_seconds: LifeSeconds,
 }
 
+impl TxnTokenConfig {
+    pub(super) fn check(&self, issuer: &str) -> Result<(), BrokenRule> {
+        check_audience(&self.trust_domain, issuer).map_err(|rule| ("txn-token.trust_domain", rule))
+    }
+}
+
 /// Transaction tokens at work.
 #[derive(Debug)]
 pub(crate) struct TxnToken {
@@ -45,11 +51,8 @@ pub(crate) struct TxnToken {
 }
 
 impl TxnToken {
-    pub(super) fn new(app: &AppId, config: TxnTokenConfig, means: &Means) -> Result<Self, OutboundError> {
-        let notary = Notary::new(app, config.life_seconds, means);
-        let broken = |rule| OutboundError::Access { app: app.clone(), key: "txn-token.trust_domain", rule };
-        notary.check_audience(&config.trust_domain).map_err(broken)?;
-        Ok(Self { trust_domain: config.trust_domain, notary })
+    pub(super) fn new(app: &AppId, config: TxnTokenConfig, means: &Means) -> Self {
+        Self { trust_domain: config.trust_domain, notary: Notary::new(app, config.life_seconds, means) }
     }
 
     /// Never cached: one transaction, one token.

@@ -139,7 +139,10 @@ pub(super) fn check_references(apps: &[AppSettings], servers: &[Checked]) -> Res
             StrategyConfig::None
             | StrategyConfig::Static(_)
             | StrategyConfig::Agent(_)
-            | StrategyConfig::ClientCredentials(_) => Check::None,
+            | StrategyConfig::ClientCredentials(_)
+            | StrategyConfig::Assertion(_)
+            | StrategyConfig::TxnToken(_)
+            | StrategyConfig::EntraObo(_) => Check::None,
         };
         let is_silent = matches!(&server.endpoints, EndpointsConfig::Given { introspection: None, .. });
         if check == Check::Introspection && is_silent {

@@ -144,6 +144,11 @@ impl Settings {
         UserIssuers::check(&user_issuers, own.trim_end_matches('/')).map_err(|error| {
             ConfigError::value(format!("user_issuers.{}.{}", error.name, error.key), error.rule)
         })?;
+        for app in &apps {
+            app.access.check(own.trim_end_matches('/')).map_err(|(key, rule)| {
+                ConfigError::value(format!("apps.{}.{}.access.{key}", app.id, app.kind), rule)
+            })?;
+        }
         Ok(Self {
             data,
             admin,

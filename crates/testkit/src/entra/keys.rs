@@ -1,4 +1,4 @@
-use std::fmt;
+use std::{fmt, sync::OnceLock};
 
 use aws_lc_rs::{
     rand::SystemRandom,
@@ -24,7 +24,13 @@ pub(super) struct Keys {
 }
 
 impl Keys {
-    pub(super) fn generate() -> Self {
+    /// The same in one process: RSA keys take their time.
+    pub(super) fn shared() -> &'static Self {
+        static KEYS: OnceLock<Keys> = OnceLock::new();
+        KEYS.get_or_init(Self::generate)
+    }
+
+    fn generate() -> Self {
         let generate = || KeyPair::generate(KeySize::Rsa2048).expect("an RSA key");
         let certified = rcgen::KeyPair::generate_for(&PKCS_RSA_SHA256).expect("an RSA key");
         let params = CertificateParams::new(["gateway.test".to_owned()]).expect("valid parameters");

@@ -45,7 +45,7 @@ pub struct TestEntra {
 
 #[derive(Debug)]
 struct State {
-    keys: Keys,
+    keys: &'static Keys,
     clock: Arc<dyn Clock>,
     /// Its own URL, once it is known.
     authority: Mutex<String>,
@@ -58,7 +58,7 @@ impl TestEntra {
     /// One at the time of `clock`.
     pub async fn start(clock: Arc<dyn Clock>) -> Self {
         let state = Arc::new(State {
-            keys: Keys::generate(),
+            keys: Keys::shared(),
             clock,
             authority: Mutex::default(),
             directory: Mutex::new(Directory::contoso()),

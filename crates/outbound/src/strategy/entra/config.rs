@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use url::{Host, Url};
 
 use super::{
-    super::{ScopesConfig, Wider},
+    super::{BrokenRule, ScopesConfig, Wider},
     DEFAULT,
 };
 use crate::{ClientAuthConfig, SigningAlgorithm};
@@ -82,7 +82,7 @@ impl EntraOboConfig {
     }
 
     /// The key below `access` and the rule that it breaks.
-    pub(crate) fn check(&self) -> Result<(), (&'static str, &'static str)> {
+    pub(in crate::strategy) fn check(&self) -> Result<(), BrokenRule> {
         if !is_guid(&self.tenant) {
             return Err((
                 "entra-obo.tenant",

@@ -59,8 +59,7 @@ pub(crate) struct EntraObo {
 
 impl EntraObo {
     pub(super) fn new(app: &AppId, config: EntraOboConfig, means: &Means) -> Result<Self, OutboundError> {
-        let broken = |(key, rule)| OutboundError::Access { app: app.clone(), key, rule };
-        config.check().map_err(broken)?;
+        let broken = |rule| super::broken(app, rule);
         let invalid = |_| broken(("entra-obo.agents", "has a name that no agent can have"));
         let agents = config.agents.iter();
         let identities = agents
