@@ -1,6 +1,8 @@
 //! The credential of the application is the gateway's, and the caller's goes no further.
 
+mod entra;
 mod secrets;
+mod signed;
 mod strategies;
 mod tokens;
 
