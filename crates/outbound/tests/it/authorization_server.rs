@@ -136,6 +136,7 @@ async fn a_client_assertion_is_for_the_issuer_and_is_never_sent_twice() {
                 key: SecretRef::File(path.clone()),
                 algorithm,
                 kid: Some("k1".to_owned()),
+                certificate: None,
             };
         })
         .await;
@@ -188,7 +189,12 @@ async fn a_key_that_does_not_fit_keeps_the_gateway_from_starting_and_is_not_show
         std::fs::write(&path, &content).unwrap();
         let mut config = world::server_config("http://127.0.0.1:1");
         let key = SecretRef::File(path.clone());
-        config.auth = ClientAuthConfig::PrivateKeyJwt { key, algorithm: SigningAlgorithm::ES256, kid: None };
+        config.auth = ClientAuthConfig::PrivateKeyJwt {
+            key,
+            algorithm: SigningAlgorithm::ES256,
+            kid: None,
+            certificate: None,
+        };
         let config = OutboundConfig { apps: Vec::new(), servers: vec![config] };
         let backing = backing(clock(), Arc::new(Issued::default()));
         let error = Outbound::new(config, ways(Duration::from_secs(1)), backing).unwrap_err();

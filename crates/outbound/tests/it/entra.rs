@@ -1,16 +1,14 @@
 //! Agent identities of Microsoft Entra, against one that refuses whatever its documentation does not show.
 
-use std::collections::HashMap;
-
 use serde_json::{Value, json};
-use vestibule_model::{NodeId, Represented, UserId};
-use vestibule_outbound::EntraOboConfig;
+use vestibule_model::Stop;
+use vestibule_outbound::{Backing, EntraOboConfig};
 use vestibule_testkit::entra::{
     AGENT, BLUEPRINT, OTHER_AGENT, SECRET as BLUEPRINT_SECRET, TENANT, TestEntra,
 };
 
 use super::*;
-use crate::own::{Tokens, with};
+use crate::world::{Memory, caller, permit_of};
 
 const ALICE: &str = "aaaa0000-1111-2222-3333-444455556666";
 const BOB: &str = "bbbb0000-1111-2222-3333-444455556666";
@@ -43,24 +41,24 @@ fn env(name: &str) -> Option<String> {
 
 impl Scene {
     async fn new(mode: &str, with: Value) -> Self {
-        Self::with_tokens(mode, with, |_| Tokens::default()).await
+        Self::with_tokens(mode, with, |_| Memory::default()).await
     }
 
     /// On behalf of users whose tokens are kept.
     async fn on_behalf() -> Self {
         Self::with_tokens("on-behalf-of", json!({}), |entra| {
             let token = |user| entra.user_token(user, &json!({}));
-            Tokens(HashMap::from([(root(1), token(ALICE)), (root(2), token(BOB))]))
+            kept(&[("alice", token(ALICE)), ("bob", token(BOB))])
         })
         .await
     }
 
-    async fn with_tokens(mode: &str, with: Value, tokens: impl FnOnce(&TestEntra) -> Tokens) -> Self {
+    async fn with_tokens(mode: &str, with: Value, tokens: impl FnOnce(&TestEntra) -> Memory) -> Self {
         let clock = clock();
         let entra = TestEntra::start(Arc::<FixedClock>::clone(&clock)).await;
         let upstream = Upstream::ok().await;
-        let means = (Secrets::new(env), Arc::<FixedClock>::clone(&clock) as Arc<dyn Clock>, tokens(&entra));
-        let outbound = crate::own::with(&upstream.url, config(&entra, mode, &with), means).unwrap();
+        let outbound =
+            self::with(&upstream.url, config(&entra, mode, &with), &clock, tokens(&entra)).unwrap();
         Self { entra, upstream, outbound, clock }
     }
 
@@ -76,54 +74,47 @@ impl Scene {
     }
 }
 
-fn told(stop: vestibule_model::Stop) -> String {
+fn told(stop: Stop) -> String {
     match stop {
-        vestibule_model::Stop::Denied(refusal) => refusal.denial.code().to_owned(),
-        vestibule_model::Stop::Failed(fault) => format!("{}: {}", fault.kind.code(), fault.cause),
+        Stop::Denied(refusal) => refusal.denial.code().to_owned(),
+        Stop::Failed(fault) => format!("{}: {}", fault.kind.code(), fault.cause),
     }
 }
 
-/// The root of the delegation of a user.
-fn root(user: u64) -> NodeId {
-    NodeId::random(&SeededEntropy::new(user))
+/// These agents for that user, or for nobody.
+fn chain(agents: &[&str], user: Option<&str>) -> Permit {
+    permit_of(caller(user, agents), "read")
 }
 
-/// A chain of agents for a user, below the root of that number.
-fn chain(agents: &[&str], user: Option<(u64, &str)>) -> Permit {
-    let actors = agents
-        .iter()
-        .map(|agent| Actor { issuer: crate::own::ISSUER.into(), agent: AgentId::new(agent).unwrap() });
-    let actors: Vec<_> = actors.collect();
-    let seed = user.map_or(9, |(seed, _)| seed);
-    let facts =
-        TokenFacts::for_test("https://gateway.test/apps/app", clock().now(), &SeededEntropy::new(seed));
-    let node = |index: usize| vestibule_model::PathNode {
-        id: if index == 0 { root(seed) } else { root(seed * 100 + index as u64) },
-        since: clock().now(),
-        keys: Vec::new(),
+/// The tokens of these users, below a root of `a`.
+fn kept(tokens: &[(&str, String)]) -> Memory {
+    let memory = Memory::default();
+    for (user, token) in tokens {
+        memory.put_now(caller(Some(user), &["a"]).token().nodes[0].id.as_str(), token);
+    }
+    memory
+}
+
+fn with(
+    url: &Url,
+    strategy: StrategyConfig,
+    clock: &Arc<FixedClock>,
+    users: Memory,
+) -> Result<Outbound, OutboundError> {
+    let apps = vec![UpstreamConfig { app: app(), url: url.clone(), strategy }];
+    let config = OutboundConfig { apps, servers: Vec::new() };
+    let backing = Backing {
+        secrets: Secrets::new(env),
+        user_tokens: Arc::new(users),
+        ..backing(Arc::<FixedClock>::clone(clock), Arc::new(Issued::default()))
     };
-    let facts = TokenFacts {
-        nodes: (0..actors.len()).map(node).collect(),
-        node_expires_at: clock().now().plus(Duration::from_secs(7200)),
-        ..facts
-    };
-    let user = user.map(|(_, subject)| Represented {
-        id: UserId { issuer: "https://idp.test".into(), subject: subject.into() },
-        groups: Default::default(),
-        session: None,
-        client: None,
-        since: None,
-    });
-    Permit::for_test(
-        Caller::for_test(user, Chain::new(actors).unwrap(), facts),
-        OperationId::new(app(), "read"),
-    )
+    Outbound::new(config, ways(Duration::from_secs(5)), backing)
 }
 
 #[tokio::test]
 async fn an_agent_acts_for_its_user_as_its_agent_identity() {
     let mut scene = Scene::on_behalf().await;
-    let claims = scene.call(chain(&["a"], Some((1, "alice")))).await.unwrap();
+    let claims = scene.call(chain(&["a"], Some("alice"))).await.unwrap();
     for (name, expected) in [
         ("oid", ALICE),
         ("azp", AGENT),
@@ -145,7 +136,7 @@ async fn an_agent_acts_for_its_user_as_its_agent_identity() {
 #[tokio::test]
 async fn only_the_agent_that_acts_now_is_named() {
     let mut scene = Scene::on_behalf().await;
-    let claims = scene.call(chain(&["a", "b"], Some((1, "alice")))).await.unwrap();
+    let claims = scene.call(chain(&["a", "b"], Some("alice"))).await.unwrap();
     assert_eq!((&claims["azp"], &claims["oid"]), (&json!(OTHER_AGENT), &json!(ALICE)));
     assert!(claims.get("act").is_none(), "one hop only");
 }
@@ -155,10 +146,10 @@ async fn each_user_and_each_agent_gets_tokens_of_its_own_and_step_1_is_kept_per_
     let mut scene = Scene::on_behalf().await;
     for _ in 0..3 {
         for (agents, user, oid, azp) in [
-            (&["a"][..], (1, "alice"), ALICE, AGENT),
-            (&["a"], (2, "bob"), BOB, AGENT),
-            (&["a", "b"], (1, "alice"), ALICE, OTHER_AGENT),
-            (&["a", "b"], (2, "bob"), BOB, OTHER_AGENT),
+            (&["a"][..], "alice", ALICE, AGENT),
+            (&["a"], "bob", BOB, AGENT),
+            (&["a", "b"], "alice", ALICE, OTHER_AGENT),
+            (&["a", "b"], "bob", BOB, OTHER_AGENT),
         ] {
             let claims = scene.call(chain(agents, Some(user))).await.unwrap();
             assert_eq!((claims["oid"].as_str(), claims["azp"].as_str()), (Some(oid), Some(azp)));
@@ -172,10 +163,10 @@ async fn each_user_and_each_agent_gets_tokens_of_its_own_and_step_1_is_kept_per_
 #[tokio::test]
 async fn an_exchange_token_is_replaced_before_it_ends() {
     let mut scene = Scene::on_behalf().await;
-    scene.call(chain(&["a"], Some((1, "alice")))).await.unwrap();
+    scene.call(chain(&["a"], Some("alice"))).await.unwrap();
     // A minute before the end of an hour it is not used any more.
     scene.clock.advance(Duration::from_secs(3545));
-    scene.call(chain(&["a"], Some((2, "bob")))).await.unwrap();
+    scene.call(chain(&["a"], Some("bob"))).await.unwrap();
     let step_1 = scene.entra.forms().iter().filter(|form| form.contains_key("fmi_path")).count();
     assert_eq!(step_1, 2);
 }
@@ -195,14 +186,14 @@ async fn an_agent_acts_for_itself_as_its_agent_identity() {
 #[tokio::test]
 async fn who_is_no_agent_identity_or_acts_for_nobody_gets_no_token_and_entra_is_not_asked() {
     let mut scene = Scene::on_behalf().await;
-    let told = scene.call(chain(&["a", "stranger"], Some((1, "alice")))).await.unwrap_err();
+    let told = scene.call(chain(&["a", "stranger"], Some("alice"))).await.unwrap_err();
     assert!(
         told.starts_with("access-unavailable: ") && told.contains("`stranger` has no agent identity"),
         "{told}"
     );
     let told = scene.call(chain(&["a"], None)).await.unwrap_err();
     assert_eq!(told, "user-required");
-    let told = scene.call(chain(&["a"], Some((3, "carol")))).await.unwrap_err();
+    let told = scene.call(chain(&["a"], Some("carol"))).await.unwrap_err();
     assert!(told.contains("the token of the user is not kept"), "{told}");
     assert!(scene.entra.forms().is_empty());
 }
@@ -217,10 +208,10 @@ async fn a_users_token_goes_to_entra_only_if_it_is_from_there_and_for_the_bluepr
         (json!({ "oid": null }), "has no `oid`"),
     ] {
         let mut scene = Scene::with_tokens("on-behalf-of", json!({}), |entra| {
-            Tokens(HashMap::from([(root(1), entra.user_token(ALICE, &claims))]))
+            kept(&[("alice", entra.user_token(ALICE, &claims))])
         })
         .await;
-        let told = scene.call(chain(&["a"], Some((1, "alice")))).await.unwrap_err();
+        let told = scene.call(chain(&["a"], Some("alice"))).await.unwrap_err();
         assert!(told.starts_with("access-unavailable: ") && told.contains(rule), "{claims}: {told}");
         assert!(scene.entra.forms().is_empty(), "{claims}");
     }
@@ -245,7 +236,7 @@ async fn a_token_of_somebody_else_is_never_used() {
             _ => Scene::on_behalf().await,
         };
         scene.entra.meddle(wrong.clone());
-        let told = scene.call(chain(&["a"], Some((1, "alice")))).await.unwrap_err();
+        let told = scene.call(chain(&["a"], Some("alice"))).await.unwrap_err();
         assert!(told.starts_with("authorization-server-invalid: "), "{mode} {wrong}: {told}");
         assert!(scene.upstream.asked.try_recv().is_err(), "{wrong}");
     }
@@ -257,7 +248,7 @@ async fn what_entra_refuses_is_in_the_cause_and_no_token_is() {
     scene.entra.withdraw_consent(AGENT);
     scene.entra.block(OTHER_AGENT);
     for (agents, code) in [(&["a"][..], "AADSTS65001"), (&["a", "b"], "AADSTS53003")] {
-        let told = scene.call(chain(agents, Some((1, "alice")))).await.unwrap_err();
+        let told = scene.call(chain(agents, Some("alice"))).await.unwrap_err();
         assert!(told.starts_with("access-unavailable: ") && told.contains(code), "{told}");
         assert!(!told.contains("eyJ") && !told.contains(BLUEPRINT_SECRET), "{told}");
     }
@@ -266,9 +257,9 @@ async fn what_entra_refuses_is_in_the_cause_and_no_token_is() {
 #[tokio::test]
 async fn scopes_that_nobody_asked_for_are_refused_unless_they_may_be_recorded() {
     let default = json!({ "scopes": { "default": ["api://files/.default"] } });
-    let tokens = |entra: &TestEntra| Tokens(HashMap::from([(root(1), entra.user_token(ALICE, &json!({})))]));
+    let tokens = |entra: &TestEntra| kept(&[("alice", entra.user_token(ALICE, &json!({})))]);
     let scene = Scene::with_tokens("on-behalf-of", default, tokens).await;
-    let access = scene.outbound.obtain(chain(&["a"], Some((1, "alice"))), &calling(1)).await.unwrap();
+    let access = scene.outbound.obtain(chain(&["a"], Some("alice")), &calling(1)).await.unwrap();
     assert_eq!(access.facts().scopes, ["api://files/Files.Read", "api://files/Files.Write"]);
     assert!(access.facts().wider.is_empty(), "everything is what was asked for");
     assert_eq!(access.facts().server.as_deref(), Some("Entra for app"));
@@ -277,7 +268,7 @@ async fn scopes_that_nobody_asked_for_are_refused_unless_they_may_be_recorded() 
         "default": ["api://files/Files.Write"], "operations": { "read": ["api://files/Files.Read"] },
     } });
     let mut scene = Scene::with_tokens("on-behalf-of", by_operation, tokens).await;
-    let claims = scene.call(chain(&["a"], Some((1, "alice")))).await.unwrap();
+    let claims = scene.call(chain(&["a"], Some("alice"))).await.unwrap();
     assert_eq!(claims["scp"], "Files.Read", "the least that the operation needs");
 }
 
@@ -299,9 +290,8 @@ async fn the_blueprint_proves_itself_by_a_certificate_or_by_a_workloads_token() 
     for auth in [certified, json!({ "federated": { "token": file("token") } })] {
         let upstream = Upstream::ok().await;
         let blueprint = json!({ "blueprint": { "client_id": BLUEPRINT, "auth": auth } });
-        let means =
-            (Secrets::new(env), Arc::<FixedClock>::clone(&clock) as Arc<dyn Clock>, Tokens::default());
-        let outbound = with(&upstream.url, config(&entra, "autonomous", &blueprint), means).unwrap();
+        let outbound =
+            with(&upstream.url, config(&entra, "autonomous", &blueprint), &clock, Memory::default()).unwrap();
         // Two agents, so two assertions: each is of use once.
         for agent in ["a", "b"] {
             let access = outbound.obtain(chain(&[agent], None), &calling(1)).await;
@@ -314,8 +304,7 @@ async fn the_blueprint_proves_itself_by_a_certificate_or_by_a_workloads_token() 
     }
     let gone = json!({ "blueprint": { "client_id": BLUEPRINT, "auth": { "federated": { "token": file("gone") } } } });
     let url = Url::parse("http://127.0.0.1:1/").unwrap();
-    let means = (Secrets::new(env), Arc::<FixedClock>::clone(&clock) as Arc<dyn Clock>, Tokens::default());
-    let error = with(&url, config(&entra, "autonomous", &gone), means).unwrap_err();
+    let error = with(&url, config(&entra, "autonomous", &gone), &clock, Memory::default()).unwrap_err();
     assert!(error.to_string().contains("gone"), "{error}");
 }
 
@@ -356,8 +345,8 @@ async fn a_configuration_that_mixes_up_agents_or_asks_for_nothing_is_refused_at_
             "blueprint.auth",
         ),
     ] {
-        let means = (Secrets::new(env), clock() as Arc<dyn Clock>, Tokens::default());
-        let error = with(&url, config(&entra, mode, &changed), means).unwrap_err().to_string();
+        let error =
+            with(&url, config(&entra, mode, &changed), &clock(), Memory::default()).unwrap_err().to_string();
         assert!(
             error.starts_with(&format!("`access.entra-obo.{key}` of application `app` ")),
             "{changed}: {error}"

@@ -2,11 +2,13 @@
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
-use vestibule_model::{FaultKind, NodeId, PathNode, Represented, UserId};
+use vestibule_model::FaultKind;
 use vestibule_outbound::{Access, AssertionConfig, TxnTokenConfig, Withdrawal};
 
 use super::*;
-use crate::own::{ISSUER, gateway};
+use crate::world::{caller, permit_of};
+
+const ISSUER: &str = "https://gateway.test";
 
 const NOW: i64 = 1_800_000_000;
 /// SHA-256 of `{}`.
@@ -21,36 +23,15 @@ fn txn_token() -> StrategyConfig {
     StrategyConfig::TxnToken(serde_saphyr::from_str::<TxnTokenConfig>(text).unwrap())
 }
 
-/// Alice, through four agents, the root first. Their delegation ends after `life`.
+/// Alice, through four agents. Their delegation ends after `life`.
 fn chain(life: Duration) -> Caller {
-    let entropy = SeededEntropy::new(1);
-    let issuer: Arc<str> = ISSUER.into();
-    let actors = ["a", "b", "c", "d"]
-        .map(|id| Actor { issuer: Arc::clone(&issuer), agent: AgentId::new(id).unwrap() })
-        .to_vec();
-    let nodes = actors
-        .iter()
-        .map(|_| PathNode { id: NodeId::random(&entropy), since: clock().now(), keys: Vec::new() })
-        .collect();
-    let facts = TokenFacts::for_test("https://gateway.test/apps/app", clock().now(), &entropy);
+    let alice = caller(Some("alice"), &["a", "b", "c", "d"]);
     let facts = TokenFacts {
-        nodes,
         node_expires_at: clock().now().plus(life),
         scopes: ["profile".to_owned(), "repo".to_owned()].into(),
-        ..facts
+        ..alice.token().clone()
     };
-    let user = Represented {
-        id: UserId { issuer: "https://idp.test".into(), subject: "alice".into() },
-        groups: Default::default(),
-        session: None,
-        client: None,
-        since: None,
-    };
-    Caller::for_test(Some(user), Chain::new(actors).unwrap(), facts)
-}
-
-fn permit_of(caller: Caller, operation: &str) -> Permit {
-    Permit::for_test(caller, OperationId::new(app(), operation))
+    Caller::for_test(alice.represented().cloned(), alice.chain().clone(), facts)
 }
 
 /// The value of every header of that name.
@@ -72,7 +53,7 @@ struct Scene {
 impl Scene {
     async fn new(strategy: StrategyConfig) -> Self {
         let upstream = Upstream::ok().await;
-        Self { outbound: gateway(&upstream.url, strategy), upstream }
+        Self { outbound: outbound(&upstream.url, strategy), upstream }
     }
 
     /// The claims of the token that comes with a call.
@@ -107,7 +88,7 @@ fn meddling() -> Forward {
 #[tokio::test]
 async fn an_assertion_names_the_user_every_agent_and_the_one_operation() {
     let mut upstream = Upstream::ok().await;
-    let outbound = gateway(&upstream.url, assertion("{ audience: ledger, life_seconds: 20 }"));
+    let outbound = outbound(&upstream.url, assertion("{ audience: ledger, life_seconds: 20 }"));
     let permit = permit_of(chain(Duration::from_secs(3600)), "transfer");
     let access = outbound.obtain(permit, &calling(1)).await.unwrap();
     assert_eq!(access.facts().strategy, "assertion");
@@ -144,7 +125,7 @@ async fn an_assertion_names_the_user_every_agent_and_the_one_operation() {
 #[tokio::test]
 async fn an_assertion_in_a_header_of_its_own_replaces_what_the_agent_sent_there() {
     let mut upstream = Upstream::ok().await;
-    let outbound = gateway(&upstream.url, assertion("{ audience: ledger, header: X-Caller }"));
+    let outbound = outbound(&upstream.url, assertion("{ audience: ledger, header: X-Caller }"));
     let access = outbound.obtain(permit(), &calling(1)).await.unwrap();
     outbound.call(access, meddling()).await.unwrap();
     let asked = upstream.asked.recv().await.unwrap();
@@ -159,7 +140,7 @@ async fn an_assertion_in_a_header_of_its_own_replaces_what_the_agent_sent_there(
 #[tokio::test]
 async fn a_transaction_token_has_every_claim_it_must_have_and_stands_once_in_its_header() {
     let mut upstream = Upstream::ok().await;
-    let outbound = gateway(&upstream.url, txn_token());
+    let outbound = outbound(&upstream.url, txn_token());
     let permit = permit_of(chain(Duration::from_secs(3600)), "transfer all");
     let access = outbound.obtain(permit, &calling(1)).await.unwrap();
     assert_eq!(access.facts().strategy, "txn-token");
@@ -301,17 +282,18 @@ async fn what_cannot_work_is_refused_at_the_start() {
         ("{ audience: ledger, header: X-Forwarded-User }", "assertion.header"),
         ("{ audience: ledger, header: x_caller }", "assertion.header"),
     ] {
-        let error = crate::own::open(&url, assertion(text)).unwrap_err().to_string();
+        let error = open(&url, assertion(text), clock()).unwrap_err().to_string();
         assert!(error.starts_with(&format!("`access.{key}` of application `app` ")), "{text}: {error}");
     }
-    let neighbour = crate::own::open(&url, assertion("{ audience: https://gateway.test.other }"));
+    let neighbour = open(&url, assertion("{ audience: https://gateway.test.other }"), clock());
     assert!(neighbour.is_ok());
-    let error = crate::own::open(
+    let error = open(
         &url,
         StrategyConfig::TxnToken(TxnTokenConfig {
             trust_domain: String::new(),
             life_seconds: Default::default(),
         }),
+        clock(),
     );
     assert!(error.unwrap_err().to_string().contains("txn-token.trust_domain"));
     for seconds in [0, 9, 61, 3600] {
@@ -324,7 +306,7 @@ async fn what_cannot_work_is_refused_at_the_start() {
 #[tokio::test]
 async fn no_debug_text_and_no_description_shows_a_token() {
     let upstream = Upstream::ok().await;
-    let outbound = gateway(&upstream.url, txn_token());
+    let outbound = outbound(&upstream.url, txn_token());
     let access = outbound.obtain(permit(), &calling(1)).await.unwrap();
     let withdrawal = outbound.withdrawal(&access, HeaderMap::new()).unwrap();
     let shown = format!("{outbound:?} {access:?} {withdrawal:?} {:?}", outbound.probe(&app()).await);
