@@ -12,7 +12,7 @@ use std::{
 use crate::{page::Page, quickstart::Quickstart};
 
 /// What a page may need beside the shell.
-const TOOLS: [&str; 2] = ["curl", "python3"];
+const TOOLS: [&str; 3] = ["curl", "python3", "openssl"];
 /// Where a page has a server of its own. When the page is run, that is a port that is free.
 const OWN_PORT: &str = "8790";
 /// Longest time for a page.
