@@ -8,7 +8,10 @@ use serde_json::{Value, json};
 use vestibule_model::Digest;
 use vestibule_testkit::{Answer, Era, Http, Mcp, Seen, TestUpstream};
 
-use crate::gateway::{PERMIT_TESTERS, TestGateway, call, rpc};
+use crate::{
+    gateway::{PERMIT_TESTERS, TestGateway},
+    mcp::call_modern,
+};
 
 const ROUTES: &str = "{ put: { route: 'PUT /things/{id}', path: { id: { type: integer } }, \
     body: { json: { type: object, properties: { name: {} } } } }, upload: { route: POST /files, body: opaque, query: { as: {} } } }";
@@ -113,11 +116,11 @@ async fn an_mcp_server_is_told_whose_call_it_is_and_which_question_is_the_gatewa
     let upstream = TestUpstream::http(Answer::json(&json!({}))).await;
     let tools =
         vec![json!({ "name": "work", "inputSchema": { "type": "object", "properties": { "n": {} } } })];
-    let mcp = TestUpstream::mcp(Mcp::new(Era::Legacy, tools)).await;
+    let mcp = TestUpstream::mcp(Mcp::new(Era::Modern, tools)).await;
     let gateway = gateway(&upstream, &mcp).await;
     let url = gateway.resource("tools");
     let token = gateway.agent("a", json!({})).await.token(&url).await;
-    let reply = rpc(&url, &token, &call("work", json!({ "n": 1 }))).await;
+    let reply = call_modern(&url, &token, "work", json!({ "n": 1 })).await;
     assert_eq!(reply.status, 200, "{}", reply.text());
     let mut own = 0;
     let mut calls = Vec::new();
