@@ -104,16 +104,15 @@ async fn an_assertion_names_the_user_every_agent_and_the_one_operation() {
     assert_eq!(jti.as_str().unwrap().len(), 32);
     let acti = claims["acti"].take();
     assert!(acti.is_string());
-    let act = |sub: &str, act: Value| match act {
-        Value::Null => json!({ "iss": ISSUER, "sub": sub }),
-        act => json!({ "iss": ISSUER, "sub": sub, "act": act }),
-    };
+    let innermost = json!({ "iss": ISSUER, "sub": "a" });
+    let act = |act: Value, sub: &&str| json!({ "iss": ISSUER, "sub": sub, "act": act });
+    let act = ["b", "c", "d"].iter().fold(innermost, act);
     assert_eq!(
         claims,
         json!({
             "iss": ISSUER, "aud": "ledger", "sub": "alice", "client_id": "d", "jti": null, "acti": null,
             "sub_id": { "format": "iss_sub", "iss": "https://idp.test", "sub": "alice" },
-            "act": act("d", act("c", act("b", act("a", Value::Null)))),
+            "act": act,
             "vst_op": {
                 "app": "app", "operation": "transfer", "args_digest": EMPTY_DIGEST, "attempt": calling(1).attempt,
             },
