@@ -7,9 +7,10 @@ use hyper_util::{
     client::legacy,
     rt::{TokioExecutor, TokioTimer},
 };
+use rustls::ClientConfig;
 
 use crate::{
-    Addresses, EgressBody, EgressError, Trust, body,
+    Addresses, ClientCertificate, EgressBody, EgressError, Trust, body,
     connector::Connector,
     error::find,
     resolver::{CheckedResolver, Lookup, SystemLookup},
@@ -53,19 +54,33 @@ impl Client {
     /// # Errors
     /// [`EgressError::Trust`] when the trust anchors cannot be used.
     pub fn new(addresses: Addresses, limits: EgressLimits, trust: Trust) -> Result<Self, EgressError> {
-        Self::with_lookup(addresses, limits, trust, Arc::new(SystemLookup))
+        Self::with_lookup(addresses, limits, trust.client_config(None)?, Arc::new(SystemLookup))
+    }
+
+    /// The same, and it shows `certificate` to every server that asks for one. A certificate that is replaced needs a new
+    /// client: the connections of this one were made with the old.
+    ///
+    /// # Errors
+    /// [`EgressError::Trust`]; [`EgressError::Certificate`] when the key is not the certificate's.
+    pub fn with_certificate(
+        addresses: Addresses,
+        limits: EgressLimits,
+        trust: Trust,
+        certificate: ClientCertificate,
+    ) -> Result<Self, EgressError> {
+        let tls = trust.client_config(Some(certificate))?;
+        Self::with_lookup(addresses, limits, tls, Arc::new(SystemLookup))
     }
 
     #[expect(clippy::disallowed_methods, reason = "this is the only HTTP client")]
     pub(crate) fn with_lookup(
         addresses: Addresses,
         limits: EgressLimits,
-        trust: Trust,
+        tls: ClientConfig,
         lookup: Arc<dyn Lookup>,
     ) -> Result<Self, EgressError> {
         let resolver = CheckedResolver::new(addresses, lookup);
-        let connector =
-            Connector::new(addresses, limits.connect_timeout, resolver.clone(), trust.client_config()?);
+        let connector = Connector::new(addresses, limits.connect_timeout, resolver.clone(), tls);
         let pool = legacy::Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(limits.idle_timeout)

@@ -71,6 +71,12 @@ pub enum EgressError {
         /// The limit.
         max_bytes: usize,
     },
+    /// A client certificate or its key cannot be used.
+    #[error("the client certificate cannot be used: {reason}")]
+    Certificate {
+        /// What is wrong with it. Quotes nothing of it.
+        reason: String,
+    },
     /// A file of trust anchors cannot be used.
     #[error("the trust anchors cannot be used: {reason}")]
     Trust {

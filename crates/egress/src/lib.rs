@@ -12,6 +12,7 @@
 
 mod addresses;
 mod body;
+mod certificate;
 mod client;
 mod connector;
 mod error;
@@ -20,6 +21,7 @@ mod trust;
 
 pub use addresses::Addresses;
 pub use body::{BoxError, EgressBody, empty, full};
+pub use certificate::ClientCertificate;
 pub use client::{Client, EgressLimits};
 pub use error::EgressError;
 pub use trust::Trust;

@@ -127,7 +127,8 @@ mod tests {
 
     fn client(addresses: Addresses, answers: &Arc<Answers>) -> Client {
         let lookup = Arc::clone(answers) as Arc<dyn Lookup>;
-        Client::with_lookup(addresses, EgressLimits::default(), Trust::default(), lookup).unwrap()
+        let tls = Trust::default().client_config(None).unwrap();
+        Client::with_lookup(addresses, EgressLimits::default(), tls, lookup).unwrap()
     }
 
     async fn get(client: &Client, url: String) -> Result<usize, EgressError> {

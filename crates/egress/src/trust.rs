@@ -1,10 +1,10 @@
 use std::sync::Arc;
 
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{ClientConfig, ConfigBuilder, RootCertStore, client::WantsClientCert};
 use rustls_pki_types::{CertificateDer, pem::PemObject};
 use rustls_platform_verifier::Verifier;
 
-use crate::EgressError;
+use crate::{ClientCertificate, EgressError, certificate};
 
 /// Whose certificates are believed.
 #[derive(Debug, Clone)]
@@ -37,7 +37,20 @@ impl Trust {
         Ok(Self { system: false, extra: certificates(pem)? })
     }
 
-    pub(crate) fn client_config(self) -> Result<ClientConfig, EgressError> {
+    pub(crate) fn client_config(
+        self,
+        certificate: Option<ClientCertificate>,
+    ) -> Result<ClientConfig, EgressError> {
+        let builder = self.verifying()?;
+        match certificate {
+            None => Ok(builder.with_no_client_auth()),
+            Some(ClientCertificate { chain, key }) => {
+                builder.with_client_auth_cert(chain, key).map_err(certificate::unusable)
+            }
+        }
+    }
+
+    fn verifying(self) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>, EgressError> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
@@ -45,10 +58,7 @@ impl Trust {
         if self.system {
             match Verifier::new_with_extra_roots(self.extra.iter().cloned(), provider) {
                 Ok(verifier) => {
-                    return Ok(builder
-                        .dangerous()
-                        .with_custom_certificate_verifier(Arc::new(verifier))
-                        .with_no_client_auth());
+                    return Ok(builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier)));
                 }
                 // A slim container has no trust store. Applications on plain HTTP still work there, and every TLS
                 // handshake fails for want of a trusted issuer.
@@ -62,7 +72,7 @@ impl Trust {
         for certificate in self.extra {
             roots.add(certificate).map_err(unusable)?;
         }
-        Ok(builder.with_root_certificates(roots).with_no_client_auth())
+        Ok(builder.with_root_certificates(roots))
     }
 }
 

@@ -14,6 +14,7 @@
 //! On disk it is a C2SP tlog-tiles log (RFC 9162 tree, signed-note checkpoints) whose entries are OCSF events, one JSON
 //! object a line. Readers of either need to know nothing about us.
 
+mod access;
 mod attempt;
 mod bundle;
 mod checkpoint;
@@ -40,6 +41,7 @@ mod tree;
 mod verify;
 mod writer;
 
+pub use access::AccessFact;
 pub use attempt::{Attempt, Gap, State};
 pub use bundle::{
     BUNDLE_ATTEMPTS, BUNDLE_CHECKPOINT, BUNDLE_ENTRIES, BUNDLE_FILES_MAX, BUNDLE_GATHERED, BUNDLE_KEY,

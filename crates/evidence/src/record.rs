@@ -6,7 +6,7 @@ use vestibule_model::{
     AgentId, AppId, AttemptId, DEPTH_MAX, Digest, Jti, Thumbprint, Timestamp, TraceId, UserId, WorkflowId,
 };
 
-use crate::{Cancelled, ChainLink, Decision, DelegationFact};
+use crate::{AccessFact, Cancelled, ChainLink, Decision, DelegationFact};
 
 /// The longest text of a record, in bytes. A longer one is cut and ends in `…`.
 pub const TEXT_MAX_BYTES: usize = 512;
@@ -120,6 +120,9 @@ pub struct Record {
     pub denial: Option<String>,
     /// Why, for the operator. Never shown to the caller.
     pub cause: Option<String>,
+    /// With which credential the application was called.
+    #[serde(default)]
+    pub access: Option<AccessFact>,
     /// The HTTP status of the application's reply.
     pub upstream_status: Option<u16>,
     /// How the application was told that the call is over, where it was cut or given up.
@@ -170,6 +173,7 @@ impl Record {
             shadow: Vec::new(),
             denial: None,
             cause: None,
+            access: None,
             upstream_status: None,
             cancelled: None,
             bytes_in: 0,
@@ -205,13 +209,9 @@ impl Record {
         // The innermost stay: they say within which call this was done.
         self.calls.drain(..self.calls.len().saturating_sub(DEPTH_MAX));
         for list in [&mut self.scopes, &mut self.policies, &mut self.shadow] {
-            let extra = list.len().saturating_sub(LIST_MAX);
-            if extra > 0 {
-                list.truncate(LIST_MAX);
-                list.push(format!("… {extra} more"));
-            }
-            list.iter_mut().for_each(cut);
+            cut_list(list);
         }
+        self.access.iter_mut().for_each(AccessFact::bound);
         if self.arguments.as_ref().is_some_and(|arguments| size(arguments) > ARGUMENTS_MAX_BYTES) {
             self.arguments = Some(Value::String(format!("… larger than {ARGUMENTS_MAX_BYTES} bytes")));
         }
@@ -232,6 +232,16 @@ pub(crate) fn cut(text: &mut String) {
         text.truncate(text.floor_char_boundary(TEXT_MAX_BYTES));
         text.push('…');
     }
+}
+
+/// Cuts a list as [`Record::bound`] does.
+pub(crate) fn cut_list(list: &mut Vec<String>) {
+    let extra = list.len().saturating_sub(LIST_MAX);
+    if extra > 0 {
+        list.truncate(LIST_MAX);
+        list.push(format!("… {extra} more"));
+    }
+    list.iter_mut().for_each(cut);
 }
 
 /// About the bytes that the value takes as JSON, without writing it.
@@ -280,7 +290,7 @@ mod tests {
         let record = Record::new(RecordKind::Call, id, at, TraceId::of(id));
         let mut old = serde_json::to_value(&record).unwrap();
         let fields = old.as_object_mut().unwrap();
-        for field in ["calls", "delegation", "key", "cancelled"] {
+        for field in ["calls", "delegation", "key", "cancelled", "access"] {
             assert!(fields.remove(field).is_some(), "{field}");
         }
         assert_eq!(serde_json::from_value::<Record>(old).unwrap(), record);

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 use vestibule_containment::{Containment, Path};
-use vestibule_inbound::{Caller, VST_REVISION};
+use vestibule_inbound::{Caller, VST_REVISION, on_behalf};
 use vestibule_model::{
     Actor, AgentId, AgentState, AppId, AttemptId, Delegation, Denial, Jti, PathNode, Represented, Timestamp,
     WorkflowId,
@@ -67,34 +67,10 @@ impl<'a> Lineage<'a> {
         self.nodes.last().map(|node| node.since)
     }
 
-    /// The claims `sub`, `sub_id`, `client_id`, `act` and `acti`. RFC 8693 §4.1: the outermost `act` is the agent that
-    /// acts now, the ones nested in it came before.
+    /// The claims `sub`, `sub_id`, `client_id`, `act` and `acti`.
     pub(crate) fn claims(&self, issuer: &str) -> Map<String, Value> {
-        let agents = self.agents();
-        let mut claims = Map::new();
-        let acting = match (self.user, agents.split_first()) {
-            (Some(user), _) => {
-                claims.insert("sub".to_owned(), json!(user.id.subject));
-                // RFC 9493 §3.2.4: `sub` alone does not say whose subject it is.
-                let id = json!({"format": "iss_sub", "iss": user.id.issuer, "sub": user.id.subject});
-                claims.insert("sub_id".to_owned(), id);
-                agents.as_slice()
-            }
-            (None, Some((root, others))) => {
-                claims.insert("sub".to_owned(), json!(root));
-                others
-            }
-            (None, None) => &[],
-        };
-        let act = acting.iter().fold(None, |before, agent| {
-            let mut act = json!({"iss": issuer, "sub": agent});
-            if let (Some(before), Some(members)) = (before, act.as_object_mut()) {
-                members.insert("act".to_owned(), before);
-            }
-            Some(act)
-        });
-        claims.extend(act.map(|act| ("act".to_owned(), act)));
-        claims.insert("client_id".to_owned(), json!(agents.last()));
+        let agents: Vec<_> = self.agents().into_iter().map(|agent| (issuer, agent)).collect();
+        let mut claims = on_behalf(self.user.map(|user| &user.id), &agents);
         claims.insert("acti".to_owned(), json!(self.workflow));
         claims
     }

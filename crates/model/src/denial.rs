@@ -203,6 +203,11 @@ denials! {
     RateExceeded, "rate-exceeded", Answer::Status(429), "too many calls in too short a time: wait, then call again";
     /// A quota of `limits.quotas` is used up for this caller until its hour or day is over. The record names the rule.
     QuotaExceeded, "quota-exceeded", Answer::Status(429), "no calls are left in this hour or day";
+
+    // ---- door two ------------------------------------------------------------------------------------------
+    /// The application is called in a user's name, and the caller acts for no user, or no token of theirs that it needs is
+    /// at hand any more.
+    UserRequired, "user-required", Answer::Forbidden, "the application is called in a user's name: act for one, with a token of theirs";
 }
 
 impl fmt::Display for Denial {

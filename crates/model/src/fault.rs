@@ -20,8 +20,14 @@ pub enum FaultKind {
     StoreUnavailable,
     /// The application's operations are not known yet.
     AppNotReady,
-    /// The credential for the application cannot be obtained.
+    /// The credential for the application cannot be obtained: there is none, or whoever gives it says no.
     AccessUnavailable,
+    /// The authorization server that gives the credential cannot be reached, or says that it is broken.
+    AuthorizationServerUnavailable,
+    /// It did not answer in time.
+    AuthorizationServerTimeout,
+    /// Its answer is not usable: no token, or another one than was asked for.
+    AuthorizationServerInvalid,
     /// No connection to the application.
     UpstreamUnreachable,
     /// The application did not answer in time.
@@ -41,6 +47,9 @@ impl FaultKind {
         Self::StoreUnavailable,
         Self::AppNotReady,
         Self::AccessUnavailable,
+        Self::AuthorizationServerUnavailable,
+        Self::AuthorizationServerTimeout,
+        Self::AuthorizationServerInvalid,
         Self::UpstreamUnreachable,
         Self::UpstreamTimeout,
         Self::UpstreamSuspended,
@@ -56,6 +65,9 @@ impl FaultKind {
             Self::StoreUnavailable => "store-unavailable",
             Self::AppNotReady => "app-not-ready",
             Self::AccessUnavailable => "access-unavailable",
+            Self::AuthorizationServerUnavailable => "authorization-server-unavailable",
+            Self::AuthorizationServerTimeout => "authorization-server-timeout",
+            Self::AuthorizationServerInvalid => "authorization-server-invalid",
             Self::UpstreamUnreachable => "upstream-unreachable",
             Self::UpstreamTimeout => "upstream-timeout",
             Self::UpstreamSuspended => "upstream-suspended",
@@ -72,8 +84,12 @@ impl FaultKind {
             | Self::StoreUnavailable
             | Self::AppNotReady
             | Self::UpstreamSuspended => 503,
-            Self::AccessUnavailable | Self::UpstreamUnreachable | Self::UpstreamInvalid => 502,
-            Self::UpstreamTimeout => 504,
+            Self::AccessUnavailable
+            | Self::AuthorizationServerUnavailable
+            | Self::AuthorizationServerInvalid
+            | Self::UpstreamUnreachable
+            | Self::UpstreamInvalid => 502,
+            Self::AuthorizationServerTimeout | Self::UpstreamTimeout => 504,
             Self::Internal => 500,
         }
     }
@@ -86,6 +102,15 @@ impl FaultKind {
             Self::StoreUnavailable => "the gateway cannot reach its state",
             Self::AppNotReady => "the application has not answered the gateway yet",
             Self::AccessUnavailable => "the gateway has no credential for the application",
+            Self::AuthorizationServerUnavailable => {
+                "the server that gives the credential for the application cannot be reached"
+            }
+            Self::AuthorizationServerTimeout => {
+                "the server that gives the credential for the application did not answer in time"
+            }
+            Self::AuthorizationServerInvalid => {
+                "the server that gives the credential for the application gave none that can be used"
+            }
             Self::UpstreamUnreachable => "the application cannot be reached",
             Self::UpstreamTimeout => "the application did not answer in time",
             Self::UpstreamSuspended => "the application is left alone for now; try again later",
@@ -101,6 +126,9 @@ impl FaultKind {
             Self::EvidenceUnavailable | Self::StoreUnavailable | Self::Internal => FaultOf::Gateway,
             Self::AppNotReady
             | Self::AccessUnavailable
+            | Self::AuthorizationServerUnavailable
+            | Self::AuthorizationServerTimeout
+            | Self::AuthorizationServerInvalid
             | Self::UpstreamUnreachable
             | Self::UpstreamTimeout
             | Self::UpstreamSuspended
@@ -111,7 +139,7 @@ impl FaultKind {
     /// Whether the same request may succeed later.
     #[must_use]
     pub fn is_retryable(self) -> bool {
-        !matches!(self, Self::Internal | Self::UpstreamInvalid)
+        !matches!(self, Self::Internal | Self::UpstreamInvalid | Self::AuthorizationServerInvalid)
     }
 }
 

@@ -4,7 +4,7 @@ use http::{HeaderName, HeaderValue};
 use secrecy::SecretString;
 use vestibule_policy::Permit;
 
-use crate::upstream::Upstream;
+use crate::{Calling, cache::Key, upstream::Upstream};
 
 /// The proof that a call has a credential: what [`Outbound::call`](crate::Outbound::call) demands. Made by `obtain` from
 /// a permit, or by `obtain_own` for the gateway itself, and bound to the application it was obtained for.
@@ -27,14 +27,50 @@ use crate::upstream::Upstream;
 pub struct Access {
     pub(crate) upstream: Arc<Upstream>,
     pub(crate) placement: Placement,
-    pub(crate) permit: Option<Permit>,
+    /// For which call; none for the gateway's own questions.
+    pub(crate) purpose: Option<Purpose>,
+    pub(crate) facts: AccessFacts,
+    pub(crate) used: Option<Used>,
+}
+
+/// A call that was permitted.
+#[derive(Debug, Clone)]
+pub(crate) struct Purpose {
+    pub(crate) permit: Arc<Permit>,
+    pub(crate) calling: Calling,
+}
+
+/// What the record says about an access. Nothing of it is a secret.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AccessFacts {
+    /// The strategy, by its name in the configuration.
+    pub strategy: &'static str,
+    /// The authorization server that gave the token, if one did.
+    pub server: Option<String>,
+    /// The scopes of that token.
+    pub scopes: Vec<String>,
+    /// Scopes and audiences of it that nobody asked for, where the configuration lets them be.
+    pub wider: Vec<String>,
+}
+
+/// Which of the tokens that are kept it is.
+#[derive(Debug, Clone)]
+pub(crate) struct Used {
+    pub(crate) key: Key,
+    pub(crate) serial: u64,
 }
 
 impl Access {
     /// The permit it was obtained with; none for the gateway's own questions.
     #[must_use]
     pub fn permit(&self) -> Option<&Permit> {
-        self.permit.as_ref()
+        self.purpose.as_ref().map(|purpose| &*purpose.permit)
+    }
+
+    /// What the record says about it.
+    #[must_use]
+    pub fn facts(&self) -> &AccessFacts {
+        &self.facts
     }
 }
 

@@ -13,18 +13,34 @@
 //! Whether the call is allowed is the lock's business, and which addresses may be connected to is `vestibule-egress`'s.
 
 mod access;
+mod authorization_server;
+mod backing;
+mod cache;
 mod headers;
 mod outbound;
 mod probe;
+mod renewal;
+mod rotating;
 mod secret_ref;
 mod strategy;
 mod upstream;
 mod withdrawal;
 
-pub use access::Access;
+pub use access::{Access, AccessFacts};
+pub use authorization_server::{
+    AuthorizationServerConfig, ClientAuthConfig, EndpointsConfig, SigningAlgorithm,
+};
+pub use backing::{Backing, Shelf, Signer, UserTokens};
+pub use cache::{GiveBack, MintedFor};
 pub use headers::response_headers;
-pub use outbound::{Calling, Forward, Outbound, OutboundError, UpstreamConfig};
+pub use outbound::{Calling, Forward, Outbound, OutboundConfig, OutboundError, UpstreamConfig, Ways};
 pub use probe::ProbeStep;
+pub use renewal::Renewal;
 pub use secret_ref::{LITERAL_SECRET, SECRET_MAX_BYTES, SecretError, SecretRef, Secrets, VaultSecrets};
-pub use strategy::{CallTokenSource, CalledAgentConfig, StaticConfig, StrategyConfig};
+pub use strategy::{
+    ASSERTION_TYPE, ActorKind, AssertionConfig, BearerSubject, BlueprintConfig, CallTokenSource,
+    CalledAgentConfig, Check, ClientCredentialsConfig, EntraMode, EntraOboConfig, JwtBearerConfig,
+    LifeSeconds, OwnQuestions, Per, ScopesConfig, StaticConfig, StrategyConfig, Subject, SubjectTokenType,
+    TXN_TOKEN_TYPE, TokenExchangeConfig, TxnTokenConfig, Wider,
+};
 pub use withdrawal::Withdrawal;

@@ -4,7 +4,7 @@ use vestibule_egress::empty;
 use vestibule_model::{AppId, Method};
 
 use crate::{
-    Access, Forward, Outbound,
+    Access, AccessFacts, Forward, Outbound,
     outbound::{causes, prepare},
     upstream::Upstream,
 };
@@ -12,7 +12,8 @@ use crate::{
 /// One step of a probe, in words for an operator. Holds no secret.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ProbeStep {
-    /// `application`, `addresses`, `credential`, `exchange` or `answer`.
+    /// `application`, `addresses`, `credential`, `exchange` or `answer`; before `credential`, where a server gives it,
+    /// `metadata`, `client auth`, `grant`, `scopes`, `introspection`, `token request` and `actors`.
     pub name: &'static str,
     /// Whether it went well. The steps after one that did not are missing.
     pub ok: bool,
@@ -21,11 +22,11 @@ pub struct ProbeStep {
 }
 
 impl ProbeStep {
-    fn good(name: &'static str, detail: impl Into<String>) -> Self {
+    pub(crate) fn good(name: &'static str, detail: impl Into<String>) -> Self {
         Self { name, ok: true, detail: detail.into() }
     }
 
-    fn bad(name: &'static str, detail: impl Into<String>) -> Self {
+    pub(crate) fn bad(name: &'static str, detail: impl Into<String>) -> Self {
         Self { name, ok: false, detail: detail.into() }
     }
 }
@@ -53,13 +54,24 @@ impl Outbound {
         let addresses: Vec<_> = addresses.iter().map(ToString::to_string).collect();
         steps.push(ProbeStep::good("addresses", addresses.join(", ")));
 
+        if let Some(token) = upstream.strategy.token() {
+            steps.extend(token.source().probe().await);
+            if let Some(at) = steps.iter().position(|step| !step.ok)
+                && let Some(failed) = steps.get(at).cloned()
+            {
+                steps.truncate(at);
+                return Err(failed);
+            }
+        }
         let strategy = upstream.strategy.describe();
         let access = self
             .obtain_own(app)
             .await
             .map_err(|fault| ProbeStep::bad("credential", format!("{strategy}: {}", fault.cause)))?;
-        steps.push(ProbeStep::good("credential", strategy));
+        steps.push(ProbeStep::good("credential", credential(strategy, access.facts())));
 
+        let is_asked_without = access.facts().server.is_none()
+            && (upstream.strategy.called_agent().is_some() || upstream.strategy.token().is_some());
         let status = self.ask(access).await?;
         let tls = if base.scheme_str() == Some("https") { "over TLS" } else { "in the clear" };
         steps.push(ProbeStep::good("exchange", tls));
@@ -67,8 +79,9 @@ impl Outbound {
         let answer = format!("GET answers {status}");
         steps.push(match status {
             // What it answers to a caller's token only a call can tell.
-            StatusCode::UNAUTHORIZED if upstream.strategy.called_agent().is_some() => {
-                ProbeStep::good("answer", format!("{answer}: it demands a token, as a called agent should"))
+            StatusCode::UNAUTHORIZED if is_asked_without => {
+                let who = if upstream.strategy.called_agent().is_some() { "a called agent" } else { "it" };
+                ProbeStep::good("answer", format!("{answer}: it demands a token, as {who} should"))
             }
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
                 return Err(ProbeStep::bad(
@@ -100,6 +113,20 @@ impl Outbound {
         let answer = self.client().send(request).await;
         answer.map(|answer| answer.status()).map_err(|error| ProbeStep::bad("exchange", causes(&error)))
     }
+}
+
+/// What was obtained. Never the token.
+fn credential(strategy: String, facts: &AccessFacts) -> String {
+    if facts.server.is_none() {
+        return strategy;
+    }
+    let scopes = if facts.scopes.is_empty() { "none said".to_owned() } else { facts.scopes.join(" ") };
+    let wider = if facts.wider.is_empty() {
+        String::new()
+    } else {
+        format!("; not asked for: {}", facts.wider.join(" "))
+    };
+    format!("{strategy}: token obtained, scopes: {scopes}{wider}")
 }
 
 fn host(upstream: &Upstream) -> &str {

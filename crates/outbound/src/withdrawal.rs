@@ -5,7 +5,11 @@ use http::HeaderMap;
 use vestibule_egress::full;
 use vestibule_model::{Fault, FaultKind, Method, OperationId};
 
-use crate::{Access, Forward, Outbound, access::Placement, upstream::Upstream};
+use crate::{
+    Access, AccessFacts, Forward, Outbound,
+    access::{Placement, Purpose},
+    upstream::Upstream,
+};
 
 /// How long telling an application may take, from connecting to the head of its answer.
 const WITHDRAWAL_MAX: Duration = Duration::from_secs(5);
@@ -13,7 +17,7 @@ const WITHDRAWAL_MAX: Duration = Duration::from_secs(5);
 const MESSAGE_MAX_BYTES: usize = 4 << 10;
 
 /// What is needed to tell an application that a call is over which nobody waits for any more: one message to the place
-/// that the call went to, with the credential that the call had. Prepared before the call, because the call consumes its
+/// that the call went to, with the credential that the call had, or one of its own where that was for the call alone. Prepared before the call, because the call consumes its
 /// [`Access`].
 ///
 /// Why this is no way around the permit, although it sends something without one of its own. It is made from the access
@@ -34,14 +38,14 @@ pub struct Withdrawal {
     upstream: Arc<Upstream>,
     placement: Placement,
     headers: HeaderMap,
-    operation: OperationId,
+    purpose: Purpose,
 }
 
 impl Withdrawal {
     /// What the call was to do.
     #[must_use]
     pub fn operation(&self) -> &OperationId {
-        &self.operation
+        self.purpose.permit.operation()
     }
 }
 
@@ -49,7 +53,7 @@ impl Withdrawal {
 impl fmt::Debug for Withdrawal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Withdrawal")
-            .field("operation", &self.operation)
+            .field("operation", self.operation())
             .field("placement", &self.placement)
             .finish_non_exhaustive()
     }
@@ -61,9 +65,8 @@ impl Outbound {
     /// them as from every request. None for a question of the gateway itself, which no permit stands behind.
     #[must_use]
     pub fn withdrawal(&self, access: &Access, headers: HeaderMap) -> Option<Withdrawal> {
-        let operation = access.permit()?.operation().clone();
         let (upstream, placement) = (Arc::clone(&access.upstream), access.placement.clone());
-        Some(Withdrawal { upstream, placement, headers, operation })
+        Some(Withdrawal { upstream, placement, headers, purpose: access.purpose.clone()? })
     }
 
     /// Tells the application, within five seconds. That it was told does not mean that it stopped.
@@ -72,14 +75,17 @@ impl Outbound {
     /// As [`Outbound::call`]; `UpstreamTimeout` after five seconds, `UpstreamInvalid` when the application does not take
     /// the message, `Internal` for one of more than 4 KiB.
     pub async fn withdraw(&self, withdrawal: Withdrawal, message: Bytes) -> Result<(), Fault> {
-        let Withdrawal { upstream, placement, headers, .. } = withdrawal;
+        let Withdrawal { upstream, placement, headers, purpose } = withdrawal;
+        // A token that was for the call alone is used, and may have expired: this message gets one of its own.
+        let placement = upstream.strategy.withdrawing(&purpose).transpose()?.unwrap_or(placement);
         let app = upstream.app().clone();
         if message.len() > MESSAGE_MAX_BYTES {
             return Err(Fault::new(FaultKind::Internal, "a message about a call that is over is too long"));
         }
         let forward =
             Forward { method: Method::Post, path: String::new(), query: None, headers, body: full(message) };
-        let told = self.call(Access { upstream, placement, permit: None }, forward);
+        let access = Access { upstream, placement, purpose: None, facts: AccessFacts::default(), used: None };
+        let told = self.call(access, forward);
         let late =
             |_| Fault::new(FaultKind::UpstreamTimeout, format!("application `{app}`: not told in time"));
         let response = tokio::time::timeout(WITHDRAWAL_MAX, told).await.map_err(late)??;

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Response, StatusCode};
 use hyper::body::Incoming;
 use vestibule_containment::Passage;
-use vestibule_egress::EgressBody;
+use vestibule_egress::{EgressBody, full};
 use vestibule_evidence::{Opened, Outcome};
 use vestibule_inbound::Caller;
 use vestibule_mcp::Asked;
@@ -34,6 +34,8 @@ pub(crate) struct Outgoing {
     pub(crate) query: Option<String>,
     pub(crate) headers: HeaderMap,
     pub(crate) body: EgressBody,
+    /// The same once more, where it is all here: what is streamed can be sent only once.
+    pub(crate) again: Option<Bytes>,
     /// The share of the total that the body occupies.
     pub(crate) held: Held,
 }
@@ -101,7 +103,7 @@ pub(crate) async fn call(
         Demand::List { kind, .. } => Some(kind),
         Demand::Operation { .. } | Demand::Always { .. } => None,
     };
-    let Outgoing { method, path, query, headers, body, held } = outgoing;
+    let Outgoing { method, path, query, headers, body, again, held } = outgoing;
     let trial = breakers::attempt_on(gw, app.id())?;
     let forwarded = gw.clock.monotonic();
     if let Some(request) = calls_off {
@@ -117,7 +119,25 @@ pub(crate) async fn call(
     }
     withdrawing.arm(gw, asked, &access, &headers);
     let forward = Forward { method, path, query, headers, body };
-    let answer = send(gw, access, opened, forward).await;
+    let once_more = again.and_then(|body| Some((access.renewal()?, repeated(&forward, body))));
+    let sent = async {
+        let response = send(gw, access, &opened, forward).await?;
+        match once_more {
+            Some((renewal, forward)) if response.status() == StatusCode::UNAUTHORIZED => {
+                // What the application answers with 401 it has not carried out (RFC 9110 §15.5.2: "the request has not been
+                // applied"): the same call is sent once more with another token. A cut drops this wherever it waits, and
+                // is looked for once more before the call goes out again.
+                let Some(access) = gw.outbound.renew(renewal).await? else { return Ok(response) };
+                if let Some(denial) = passage.cut() {
+                    return Err(denial.into());
+                }
+                withdrawing.arm(gw, asked, &access, &forward.headers);
+                send(gw, access, &opened, forward).await
+            }
+            Some(_) | None => Ok(response),
+        }
+    };
+    let answer = sent.await;
     trial.ended(gw, &answer);
     let response = match answer {
         Ok(response) => response,
@@ -158,8 +178,20 @@ pub(crate) async fn call(
 }
 
 /// INVARIANT: the only place where a caller's request leaves. Without an open record it does not compile.
-async fn send(gw: &Gateway, access: Access, _: Opened, forward: Forward) -> Result<Response<Incoming>, Stop> {
+async fn send(
+    gw: &Gateway,
+    access: Access,
+    _: &Opened,
+    forward: Forward,
+) -> Result<Response<Incoming>, Stop> {
     Ok(gw.outbound.call(access, forward).await?)
+}
+
+/// The same request with the same body.
+fn repeated(forward: &Forward, body: Bytes) -> Forward {
+    let Forward { method, path, query, headers, .. } = forward;
+    let (path, query, headers) = (path.clone(), query.clone(), headers.clone());
+    Forward { method: *method, path, query, headers, body: full(body) }
 }
 
 /// A call to an application that is an agent can be called off by its caller, and what that agent does for it with it.
@@ -214,6 +246,9 @@ pub(crate) fn outcome_of(stop: &Stop, is_forwarded: bool) -> Outcome {
             | FaultKind::StoreUnavailable
             | FaultKind::AppNotReady
             | FaultKind::AccessUnavailable
+            | FaultKind::AuthorizationServerUnavailable
+            | FaultKind::AuthorizationServerTimeout
+            | FaultKind::AuthorizationServerInvalid
             | FaultKind::Internal => Outcome::Failed,
         },
     }

@@ -145,7 +145,9 @@ impl Gateway {
         )
         .map_err(|error| StartError::Configuration(error.to_string()))?;
         let issuer = Arc::new(issuer);
-        let outbound = clients::outbound(&settings, secrets, &clock, &issuer)?;
+        let outbound =
+            clients::outbound(&settings, secrets, (&clock, &entropy), (names.public_url(), &issuer))?;
+        outbound.recall().await.map_err(broken("load the tokens for applications"))?;
         let sessions = SessionSeal::new(&secret_file::session_key(&settings.state_folder, &*entropy)?);
         Ok(Self {
             lock,

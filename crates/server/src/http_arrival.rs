@@ -40,6 +40,7 @@ pub(crate) async fn read(gw: &Gateway, app: &App, arrived: Arrived<'_>) -> Resul
         query: query.map(ToOwned::to_owned),
         headers: forwarded(&parts.headers, read.content_type),
         body: read.body,
+        again: read.again,
         held,
     };
     let record = &app.settings().record;
@@ -58,6 +59,7 @@ pub(crate) async fn read(gw: &Gateway, app: &App, arrived: Arrived<'_>) -> Resul
 /// A body as it will be forwarded, and what policy sees of it.
 struct Read {
     body: EgressBody,
+    again: Option<Bytes>,
     content_type: Option<HeaderValue>,
     json: Option<Json>,
     bytes: u64,
@@ -67,13 +69,28 @@ struct Read {
 fn streamed(gw: &Gateway, headers: &HeaderMap, body: hyper::body::Incoming) -> Result<Read, Stop> {
     let content_type = content_type(headers)?.cloned();
     let (body, digest) = Opaque::new(body, gw.settings.limits.opaque_body_max_bytes)?;
-    Ok(Read { body: body.boxed_unsync(), content_type, json: None, bytes: 0, streamed: Some(digest) })
+    Ok(Read {
+        body: body.boxed_unsync(),
+        again: None,
+        content_type,
+        json: None,
+        bytes: 0,
+        streamed: Some(digest),
+    })
 }
 
 fn buffered(gw: &Gateway, matched: &Match<'_>, headers: &HeaderMap, bytes: Bytes) -> Result<Read, Stop> {
     content_type(headers)?;
     if bytes.is_empty() {
-        return Ok(Read { body: full(bytes), content_type: None, json: None, bytes: 0, streamed: None });
+        let again = Some(bytes.clone());
+        return Ok(Read {
+            body: full(bytes),
+            again,
+            content_type: None,
+            json: None,
+            bytes: 0,
+            streamed: None,
+        });
     }
     let found = media_type(headers);
     // The application is told what was read here, not what the caller called it.
@@ -86,6 +103,7 @@ fn buffered(gw: &Gateway, matched: &Match<'_>, headers: &HeaderMap, bytes: Bytes
         .map_err(|error| Refusal::new(Denial::from(error), error))?;
     Ok(Read {
         bytes: bytes.len() as u64,
+        again: Some(bytes.clone()),
         body: full(bytes),
         content_type: Some(content_type),
         json: Some(json),

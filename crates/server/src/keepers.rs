@@ -11,6 +11,7 @@ use vestibule_model::{AppKind, AttemptId, TraceId};
 use crate::{
     apps::{App, Apps},
     gateway::Gateway,
+    give_back,
     tls::Tls,
 };
 
@@ -69,6 +70,7 @@ pub(crate) fn spawn(
     }
     tasks.spawn(until(stop.clone(), watch_users(Arc::clone(gateway))));
     tasks.spawn(until(stop.clone(), watch_files(Arc::clone(gateway), tls)));
+    tasks.spawn(until(stop.clone(), give_back::keep(Arc::clone(gateway))));
     tasks.spawn(until(stop.clone(), tidy(Arc::clone(gateway))));
 }
 

@@ -15,6 +15,7 @@ mod data;
 mod edge;
 mod forward;
 mod gateway;
+mod give_back;
 pub mod http_app;
 mod http_arrival;
 mod incident;

@@ -78,8 +78,15 @@ async fn post(
         Wanted::List { method, kind } => Demand::List { method, kind },
     };
     let bytes_in = bytes.len() as u64;
-    let outgoing =
-        Outgoing { method: Method::Post, path: String::new(), query: None, headers, body: full(bytes), held };
+    let outgoing = Outgoing {
+        method: Method::Post,
+        path: String::new(),
+        query: None,
+        headers,
+        again: Some(bytes.clone()),
+        body: full(bytes),
+        held,
+    };
     let record = &app.settings().record;
     let kept = record.arguments.then(|| record.clone());
     Ok(Attempt {
@@ -108,6 +115,7 @@ fn bodiless(
         query: None,
         headers,
         body: full(bytes::Bytes::new()),
+        again: Some(bytes::Bytes::new()),
         held: gw.bytes.hold(),
     };
     Ok(Attempt {

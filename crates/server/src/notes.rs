@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use vestibule_containment::Path;
-use vestibule_evidence::{ChainLink, Decision, Record};
+use vestibule_evidence::{AccessFact, ChainLink, Decision, Record};
 use vestibule_inbound::Caller;
 use vestibule_model::{AppId, Digest, Stop, json::Json};
+use vestibule_outbound::AccessFacts;
 use vestibule_policy::{Permit, ShadowDecision, Verdict};
 
 use crate::{
@@ -106,6 +107,16 @@ fn shadow(decision: &ShadowDecision) -> String {
         vestibule_policy::Outcome::Deny => "deny",
     };
     format!("{would} {} by {}", decision.subject, decision.policies.join(", "))
+}
+
+/// With which credential the application is called.
+pub(crate) fn access(record: &mut Record, facts: &AccessFacts) {
+    record.access = Some(AccessFact {
+        strategy: facts.strategy.to_owned(),
+        server: facts.server.clone(),
+        scopes: facts.scopes.clone(),
+        wider: facts.wider.clone(),
+    });
 }
 
 pub(crate) fn stop(record: &mut Record, stop: &Stop) {

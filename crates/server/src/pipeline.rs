@@ -188,9 +188,13 @@ async fn limit(
 async fn obtain(gw: &Gateway, entry: &mut Entry, permit: Permit) -> Result<Access, Stop> {
     let started = gw.clock.monotonic();
     let life = Duration::from_secs(gw.settings.limits.call_max_seconds);
-    let access = gw.outbound.obtain(permit, &Calling { attempt: entry.id(), life }).await;
-    entry.record().durations.outbound_us = notes::micros(gw.clock.monotonic().since(started));
-    Ok(access?)
+    let (attempt, args_digest) = (entry.id(), entry.record().args_digest);
+    let access = gw.outbound.obtain(permit, &Calling { attempt, life, args_digest }).await;
+    let record = entry.record();
+    record.durations.outbound_us = notes::micros(gw.clock.monotonic().since(started));
+    let access = access?;
+    notes::access(record, access.facts());
+    Ok(access)
 }
 
 impl Ticket for Passage {

@@ -89,6 +89,9 @@ pub(crate) fn is_at_work(stop: &Stop) -> bool {
             | FaultKind::UpstreamSuspended
             | FaultKind::UpstreamInvalid
             | FaultKind::AccessUnavailable
+            | FaultKind::AuthorizationServerUnavailable
+            | FaultKind::AuthorizationServerTimeout
+            | FaultKind::AuthorizationServerInvalid
             | FaultKind::EvidenceUnavailable
             | FaultKind::StoreUnavailable
             | FaultKind::AppNotReady

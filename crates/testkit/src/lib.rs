@@ -6,6 +6,8 @@
 
 mod agent;
 mod answer;
+mod authorization_server;
+pub mod entra;
 mod gate;
 mod holder;
 mod http;
@@ -17,6 +19,7 @@ mod watched;
 pub use self::http::{Call, Cut, Http, OpenReply, Reply};
 pub use agent::{AgentKey, Credential, TestAgent};
 pub use answer::Answer;
+pub use authorization_server::{Issue, TestAuthorizationServer};
 pub use holder::{Holder, token_hash};
 pub use issuer::TestIssuer;
 pub use mcp::{CallReply, Era, Mcp};

@@ -75,7 +75,17 @@ struct Shared {
 #[derive(Debug)]
 enum Mode {
     Http(Mutex<Answers>),
+    Deciding(Decider),
     Mcp(Mcp),
+}
+
+/// What makes an answer out of a request.
+struct Decider(Box<dyn Fn(&Seen) -> Answer + Send + Sync>);
+
+impl std::fmt::Debug for Decider {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Decider").finish()
+    }
 }
 
 #[derive(Debug)]
@@ -94,6 +104,11 @@ impl TestUpstream {
     /// An HTTP application that gives `answer` to every request.
     pub async fn http(answer: Answer) -> Self {
         Self::start(Mode::Http(Mutex::new(Answers { usual: answer, at: BTreeMap::new() }))).await
+    }
+
+    /// An HTTP application that answers each request by what it says.
+    pub async fn deciding(decide: impl Fn(&Seen) -> Answer + Send + Sync + 'static) -> Self {
+        Self::start(Mode::Deciding(Decider(Box::new(decide)))).await
     }
 
     /// An MCP server; its endpoint is [`TestUpstream::url`] with `/mcp`.
@@ -126,7 +141,7 @@ impl TestUpstream {
     /// What an upstream in HTTP mode answers from now on, but at the paths that have an answer of their own.
     ///
     /// # Panics
-    /// In MCP mode.
+    /// When it is no [`TestUpstream::http`].
     pub fn answer(&self, answer: Answer) {
         self.answers(|answers| answers.usual = answer);
     }
@@ -134,7 +149,7 @@ impl TestUpstream {
     /// What an upstream in HTTP mode answers at this path from now on.
     ///
     /// # Panics
-    /// In MCP mode.
+    /// When it is no [`TestUpstream::http`].
     pub fn answer_at(&self, path: &str, answer: Answer) {
         self.answers(|answers| {
             answers.at.insert(path.to_owned(), answer);
@@ -144,19 +159,19 @@ impl TestUpstream {
     fn answers(&self, change: impl FnOnce(&mut Answers)) {
         match &self.shared.mode {
             Mode::Http(answers) => change(&mut answers.lock().unwrap_or_else(PoisonError::into_inner)),
-            Mode::Mcp(_) => panic!("an MCP upstream answers by its protocol"),
+            Mode::Mcp(_) | Mode::Deciding(_) => panic!("this upstream decides by itself what it answers"),
         }
     }
 
     /// The MCP server behind this upstream.
     ///
     /// # Panics
-    /// In HTTP mode.
+    /// When it is no [`TestUpstream::mcp`].
     #[must_use]
     pub fn protocol(&self) -> &Mcp {
         match &self.shared.mode {
             Mode::Mcp(mcp) => mcp,
-            Mode::Http(_) => panic!("this upstream speaks HTTP only"),
+            Mode::Http(_) | Mode::Deciding(_) => panic!("this upstream speaks HTTP only"),
         }
     }
 
@@ -245,6 +260,7 @@ async fn respond(
     shared.seen.send_modify(|all| all.push(seen.clone()));
     let answer = match &shared.mode {
         Mode::Http(answers) => answers.lock().unwrap_or_else(PoisonError::into_inner).to(&seen),
+        Mode::Deciding(decider) => decider.0(&seen),
         Mode::Mcp(mcp) => match mcp.react(&seen) {
             Reaction::Call(answer) => answer,
             Reaction::AtOnce(answer) => {

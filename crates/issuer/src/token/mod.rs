@@ -5,6 +5,7 @@ mod call;
 mod claims;
 mod client_credentials;
 mod exchange;
+mod foreign;
 mod mint;
 mod narrow;
 

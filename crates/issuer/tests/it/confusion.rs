@@ -164,3 +164,60 @@ async fn no_token_is_a_client_authentication() {
             .is_ok()
     );
 }
+
+/// What is signed for applications, with claims that are those of a hop token to the letter.
+fn signed_for_others(tokens: &Tokens, typ: &str) -> String {
+    let claims = crate::support::payload(&tokens.root.token);
+    let token = tokens.world.issuer.sign_for_others(typ, &claims).unwrap();
+    secrecy::ExposeSecret::expose_secret(&token).to_owned()
+}
+
+#[tokio::test]
+async fn what_is_signed_for_others_works_nowhere_here() {
+    let tokens = Tokens::new().await;
+    let typed = [
+        Reason::UserTokenWrongType,
+        Reason::UserTokenWrongType,
+        Reason::ActorTokenInvalid,
+        Reason::AssertionInvalid,
+    ];
+    // What everybody's tokens may say they are. But we are nobody's issuer of users, and no agent with a key.
+    let untyped = [
+        Reason::TokenWrongType,
+        Reason::UserTokenIssuerUnknown,
+        Reason::ActorUnknown,
+        Reason::ClientMethodWrong,
+    ];
+    for (typ, [as_access, as_id, as_actor, as_client]) in
+        [("vst-assertion+jwt", typed), ("txntoken+jwt", typed), ("JWT", untyped)]
+    {
+        let token = signed_for_others(&tokens, typ);
+        assert_eq!(tokens.as_subject(&token, ACCESS_TOKEN).await, as_access, "{typ}");
+        assert_eq!(tokens.as_subject(&token, ID_TOKEN).await, as_id, "{typ}");
+        assert_eq!(tokens.as_subject(&token, JWT).await, Reason::TokenWrongType, "{typ}");
+        let error = tokens.world.spawn_with(&tokens.root, &token, &[]).await.unwrap_err();
+        assert_eq!(error.reason, as_actor, "{typ}");
+        let form = [
+            ("grant_type", "client_credentials"),
+            ("resource", SANDBOX),
+            ("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"),
+            ("client_assertion", token.as_str()),
+        ];
+        let error = tokens.world.token(&http::HeaderMap::new(), &form).await.unwrap_err();
+        assert_eq!(error.reason, as_client, "{typ}");
+        for scheme in ["Bearer", "DPoP"] {
+            let mut headers = tokens.world.proof_at(&tokens.root.key, SANDBOX, Some(&token));
+            headers.insert("authorization", format!("{scheme} {token}").parse().unwrap());
+            assert_eq!(tokens.world.enter(&headers, SANDBOX).unwrap_err(), Denial::TokenWrongType, "{typ}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_opens_a_door_here_is_never_signed_for_others() {
+    let tokens = Tokens::new().await;
+    for typ in ["at+jwt", "AT+JWT", "application/at+jwt", "vst-call+jwt", "Application/vst-call+jwt"] {
+        let fault = tokens.world.issuer.sign_for_others(typ, &json!({})).unwrap_err();
+        assert_eq!(fault.kind, vestibule_model::FaultKind::Internal, "{typ}");
+    }
+}

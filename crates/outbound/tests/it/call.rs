@@ -82,7 +82,7 @@ async fn a_rotated_secret_is_used_after_five_seconds_and_a_removed_one_no_more()
         let access = outbound.obtain(permit(), &calling(1)).await?;
         outbound.call(access, plain()).await?;
         let asked = upstream.asked.recv().await.unwrap();
-        Ok::<_, vestibule_model::Fault>(
+        Ok::<_, vestibule_model::Stop>(
             asked.split("Bearer ").nth(1).unwrap().lines().next().unwrap().to_owned(),
         )
     };
@@ -93,7 +93,7 @@ async fn a_rotated_secret_is_used_after_five_seconds_and_a_removed_one_no_more()
     assert_eq!(sent(&outbound).await.unwrap(), "second");
     std::fs::remove_file(&path).unwrap();
     clock.advance(Duration::from_secs(5));
-    assert_eq!(sent(&outbound).await.unwrap_err().kind, FaultKind::AccessUnavailable);
+    assert_eq!(sent(&outbound).await.unwrap_err().code(), FaultKind::AccessUnavailable.code());
     std::fs::write(&path, "third").unwrap();
     assert_eq!(sent(&outbound).await.unwrap(), "third");
 }
@@ -168,8 +168,9 @@ fn a_strategy_that_cannot_work_stops_the_start_with_a_reason() {
     }
     let strategy = StrategyConfig::Static(StaticConfig::Bearer { token: secret() });
     let apps = vec![UpstreamConfig { app: app(), url, strategy }];
-    let client = client(Duration::from_secs(1));
-    let error = Outbound::new(apps, client, split, clock(), Arc::new(Issued::default())).unwrap_err();
+    let config = OutboundConfig { apps, servers: Vec::new() };
+    let backing = Backing { secrets: split, ..backing(clock(), Arc::new(Issued::default())) };
+    let error = Outbound::new(config, ways(Duration::from_secs(1)), backing).unwrap_err();
     assert!(error.to_string().ends_with("the secret cannot stand in a header"), "{error}");
     assert!(!format!("{error:?}").contains(SECRET), "{error:?}");
 }

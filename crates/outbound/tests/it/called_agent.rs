@@ -1,6 +1,6 @@
 //! An application that is itself an agent: a token per call, for it alone.
 
-use vestibule_model::FaultKind;
+use vestibule_model::{FaultKind, Stop};
 
 use super::*;
 
@@ -15,8 +15,12 @@ fn gateway(apps: Vec<(&str, &Url, StrategyConfig)>) -> (Outbound, Arc<Issued>) {
             strategy,
         })
         .collect();
-    let client = client(Duration::from_millis(200));
-    (Outbound::new(apps, client, secrets(), clock(), issued.clone()).unwrap(), issued)
+    (made_by(apps, issued.clone()), issued)
+}
+
+fn made_by(apps: Vec<UpstreamConfig>, source: Arc<dyn CallTokenSource>) -> Outbound {
+    let config = OutboundConfig { apps, servers: Vec::new() };
+    Outbound::new(config, ways(Duration::from_millis(200)), backing(clock(), source)).unwrap()
 }
 
 /// A source that has this to say.
@@ -96,9 +100,8 @@ async fn without_a_token_there_is_no_call() {
     let unusable = Fixed(|| Ok(SecretString::from("calltoken\r\nx-injected: 1")));
     for (source, kind) in [(failing, FaultKind::StoreUnavailable), (unusable, FaultKind::Internal)] {
         let apps = vec![UpstreamConfig { app: app(), url: upstream.url.clone(), strategy: called() }];
-        let client = client(Duration::from_millis(200));
-        let outbound = Outbound::new(apps, client, secrets(), clock(), Arc::new(source)).unwrap();
-        let fault = outbound.obtain(permit(), &calling(1)).await.unwrap_err();
+        let stop = made_by(apps, Arc::new(source)).obtain(permit(), &calling(1)).await.unwrap_err();
+        let Stop::Failed(fault) = stop else { panic!("{stop:?}") };
         assert_eq!(fault.kind, kind);
         assert!(!fault.cause.contains("calltoken"), "{fault}");
     }
@@ -110,8 +113,7 @@ async fn no_debug_text_and_no_fault_shows_the_token() {
     let unreachable = Url::parse("http://127.0.0.1:1/base").unwrap();
     let source = Arc::new(Fixed(|| Ok(SecretString::from("calltoken"))));
     let apps = vec![UpstreamConfig { app: app(), url: unreachable, strategy: called() }];
-    let outbound =
-        Outbound::new(apps, client(Duration::from_millis(200)), secrets(), clock(), source).unwrap();
+    let outbound = made_by(apps, source);
     let access = outbound.obtain(permit(), &calling(1)).await.unwrap();
     let withdrawal = outbound.withdrawal(&access, HeaderMap::new()).unwrap();
     let mut shown = format!("{outbound:?} {access:?} {withdrawal:?}");

@@ -1,9 +1,21 @@
 //! Door two against real sockets.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on stops")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on stops")]
+#![expect(clippy::indexing_slicing, reason = "a key that a `serde_json::Value` lacks reads as `null`")]
 
+mod authorization_server;
+mod cache;
 mod call;
 mod called_agent;
+mod check;
+mod entra;
+mod mtls;
+mod probe;
+mod renewal;
+mod revocation;
+mod signed;
+mod strategies;
 mod withdrawal;
+mod world;
 
 use std::{
     sync::{Arc, Mutex},
@@ -21,14 +33,15 @@ use url::Url;
 use vestibule_egress::{Addresses, Client, EgressLimits, Trust, empty, full};
 use vestibule_inbound::{Caller, TokenFacts};
 use vestibule_model::{
-    Actor, AgentId, AppId, AttemptId, Chain, Clock, Fault, FixedClock, Method, OperationId, SeededEntropy,
-    Timestamp,
+    Actor, AgentId, AppId, AttemptId, Chain, Clock, Digest, Fault, FixedClock, Method, OperationId,
+    SeededEntropy, Timestamp,
 };
 use vestibule_outbound::{
-    CallTokenSource, CalledAgentConfig, Calling, Forward, Outbound, OutboundError, SecretRef, Secrets,
-    StaticConfig, StrategyConfig, UpstreamConfig,
+    Backing, CallTokenSource, CalledAgentConfig, Calling, Forward, Outbound, OutboundConfig, OutboundError,
+    SecretRef, Secrets, StaticConfig, StrategyConfig, UpstreamConfig, Ways,
 };
 use vestibule_policy::Permit;
+use world::backing;
 
 const SECRET: &str = "hunter2";
 
@@ -87,7 +100,12 @@ fn client(head_timeout: Duration) -> Client {
 
 fn open(url: &Url, strategy: StrategyConfig, clock: Arc<dyn Clock>) -> Result<Outbound, OutboundError> {
     let apps = vec![UpstreamConfig { app: app(), url: url.clone(), strategy }];
-    Outbound::new(apps, client(Duration::from_millis(200)), secrets(), clock, Arc::new(Issued::default()))
+    let config = OutboundConfig { apps, servers: Vec::new() };
+    Outbound::new(config, ways(Duration::from_millis(200)), backing(clock, Arc::new(Issued::default())))
+}
+
+fn ways(head_timeout: Duration) -> Ways {
+    Ways { apps: client(head_timeout), servers: Trust::default() }
 }
 
 fn outbound(url: &Url, strategy: StrategyConfig) -> Outbound {
@@ -127,7 +145,8 @@ fn called() -> StrategyConfig {
 /// The `n`th call.
 fn calling(n: u64) -> Calling {
     let attempt = AttemptId::new(clock().now(), &SeededEntropy::new(n));
-    Calling { attempt, life: Duration::from_secs(30) }
+    let args_digest = Some(Digest::of(b"{}"));
+    Calling { attempt, life: Duration::from_secs(30), args_digest }
 }
 
 fn permit() -> Permit {

@@ -116,8 +116,9 @@ async fn an_application_that_is_silent_is_given_up_after_five_seconds() {
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = Url::parse(&format!("http://{}/", silent.local_addr().unwrap())).unwrap();
     let apps = vec![UpstreamConfig { app: app(), url, strategy: StrategyConfig::None }];
-    let patient = client(Duration::from_secs(600));
-    let outbound = Outbound::new(apps, patient, secrets(), clock(), Arc::new(Issued::default())).unwrap();
+    let config = OutboundConfig { apps, servers: Vec::new() };
+    let backing = backing(clock(), Arc::new(Issued::default()));
+    let outbound = Outbound::new(config, ways(Duration::from_secs(600)), backing).unwrap();
     let started = tokio::time::Instant::now();
     let fault = withdraw(&outbound, MESSAGE).await.unwrap_err();
     assert_eq!(fault.kind, FaultKind::UpstreamTimeout);

@@ -45,6 +45,9 @@ impl Trial {
                 | FaultKind::StoreUnavailable
                 | FaultKind::AppNotReady
                 | FaultKind::AccessUnavailable
+                | FaultKind::AuthorizationServerUnavailable
+                | FaultKind::AuthorizationServerTimeout
+                | FaultKind::AuthorizationServerInvalid
                 | FaultKind::Internal => None,
             },
             Err(Stop::Denied(_)) => None,

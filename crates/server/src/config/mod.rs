@@ -2,6 +2,7 @@
 //! with every path resolved. Unknown keys, duplicate keys and literal secrets are errors with line and column.
 
 mod app;
+mod authorization_server;
 mod breakers;
 mod limit_rules;
 mod limits;
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use vestibule_outbound::{LITERAL_SECRET, SecretRef};
 
 pub use app::{AppConfig, HttpAppConfig, McpAppConfig, RecordConfig};
+pub use authorization_server::AuthorizationServerConfig;
 pub use breakers::{
     AgentBreakerConfig, AgentBreakersConfig, BreakerSettings, BreakersConfig, ShareConfig,
     UpstreamBreakerConfig, UpstreamBreakersConfig,
@@ -86,6 +88,8 @@ pub struct GatewayConfig {
     pub tokens: TokensConfig,
     /// Whose users agents may act for, by a name of your choice: OpenID Connect issuers.
     pub user_issuers: BTreeMap<String, UserIssuerConfig>,
+    /// Who gives the gateway tokens for applications, by a name of your choice: `access` of an application refers to it.
+    pub authorization_servers: BTreeMap<String, AuthorizationServerConfig>,
     /// What each scope releases. A scope that is not here releases no claim.
     pub scopes: BTreeMap<String, ScopeConfig>,
     /// The policies.

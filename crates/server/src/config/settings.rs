@@ -8,11 +8,12 @@ use std::{
 use url::Url;
 use vestibule_inbound::users::{UserIssuerConfig, UserIssuers};
 use vestibule_model::{AppId, AppKind};
-use vestibule_outbound::{SecretRef, StrategyConfig};
+use vestibule_outbound::{AuthorizationServerConfig, SecretRef, StrategyConfig};
 
 use super::{
     AppConfig, BreakerSettings, ConfigError, EvidenceMode, GatewayConfig, HttpAppConfig, LimitsConfig,
-    McpAppConfig, Quota, Rate, RecordConfig, TlsConfig, app::ReviewConfig, limit_rules, limits::within,
+    McpAppConfig, Quota, Rate, RecordConfig, TlsConfig, app::ReviewConfig, authorization_server, limit_rules,
+    limits::within,
 };
 use crate::http_app::Routes;
 
@@ -59,6 +60,8 @@ pub struct Settings {
     pub max_roots: u32,
     /// Whose users agents may act for.
     pub user_issuers: Vec<UserIssuerConfig>,
+    /// Who gives tokens for applications.
+    pub authorization_servers: Vec<AuthorizationServerConfig>,
     /// The claims that each scope releases.
     pub scope_claims: BTreeMap<String, BTreeSet<String>>,
     /// Folder of policies.
@@ -144,6 +147,10 @@ impl Settings {
             .collect::<Result<Vec<_>, _>>()?;
         let (rates, quotas) = limit_rules::check(&config.limits, &apps, &config.policies.timezone)?;
         let breakers = config.breakers.check(apps.iter().map(|app| &app.id))?;
+        let servers =
+            config.authorization_servers.into_iter().map(|(name, server)| server.check(&name, folder));
+        let authorization_servers = servers.collect::<Result<Vec<_>, _>>()?;
+        authorization_server::check_references(&apps, &authorization_servers)?;
         let user_issuers = config.user_issuers.into_iter().map(|(name, issuer)| issuer.check(&name));
         let user_issuers: Vec<UserIssuerConfig> = user_issuers.collect::<Result<_, _>>()?;
         let data = listener("data", config.data.listen, config.data.public_url, config.data.tls, folder)?
@@ -158,6 +165,11 @@ impl Settings {
         UserIssuers::check(&user_issuers, own.trim_end_matches('/')).map_err(|error| {
             ConfigError::value(format!("user_issuers.{}.{}", error.name, error.key), error.rule)
         })?;
+        for app in &apps {
+            app.access.check(own.trim_end_matches('/')).map_err(|(key, rule)| {
+                ConfigError::value(format!("apps.{}.{}.access.{key}", app.id, app.kind), rule)
+            })?;
+        }
         Ok(Self {
             data,
             admin,
@@ -185,6 +197,7 @@ impl Settings {
             max_tree_nodes: config.tokens.max_tree_nodes,
             max_roots: config.tokens.max_roots,
             user_issuers,
+            authorization_servers,
             scope_claims: config.scopes.into_iter().map(|(scope, what)| (scope, what.claims)).collect(),
             policies_folder: folder.join(config.policies.folder),
             timezone: config.policies.timezone,

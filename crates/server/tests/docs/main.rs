@@ -8,7 +8,7 @@
 //! - `yaml limits`: limits that the quickstart has when the page is run;
 //! - `cedar`: policies that load against the applications of the quickstart;
 //! - `json`: JSON. `json attempt` is a whole attempt, `json token`, `json token spawned` and `json token call` are the
-//!   claims of a token;
+//!   claims of a token, `json assertion` and `json txn-token` those of what an application is told;
 //! - `sh`, `console`: every `vestibule …` in it names commands and options that exist;
 //! - `sh run`: runs, in order of the page, and succeeds;
 //! - `console run`: each `$ …` runs. Where output is shown, it comes: `…` stands for anything, on a line of its own for
@@ -149,6 +149,7 @@ macro_rules! pages_that_run {
 pages_that_run! {
     the_tour_goes_as_it_is_told: "README.md";
     connecting_an_agent_goes_as_it_is_told: "docs/guides/connect-an-agent.md";
+    verifying_our_tokens_goes_as_it_is_told: "docs/guides/verify-our-tokens.md";
     delegating_to_an_agent_goes_as_it_is_told: "docs/guides/delegate-to-an-agent.md";
     putting_an_application_behind_goes_as_it_is_told: "docs/guides/put-an-app-behind.md";
     writing_a_policy_goes_as_it_is_told: "docs/guides/write-a-policy.md";

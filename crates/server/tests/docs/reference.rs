@@ -51,7 +51,8 @@ fn every_key_of_the_configuration_is_described() {
     keys(&GatewayConfig::json_schema(), &mut all);
     assert!(all.contains("body_max_bytes") && all.contains("arguments"), "{all:?}");
     let text = std::fs::read_to_string(Page::named(CONFIGURATION).path).unwrap();
-    let words: BTreeSet<&str> = text.split(|c: char| !c.is_alphanumeric() && c != '_').collect();
+    let words = |within: &'static str| text.split(move |c: char| !c.is_alphanumeric() && !within.contains(c));
+    let words: BTreeSet<&str> = words("_").chain(words("_-")).collect();
     let missing: Vec<_> = all.iter().filter(|key| !words.contains(&***key)).collect();
     assert!(missing.is_empty(), "not described: {missing:?}");
 }
@@ -159,6 +160,53 @@ async fn the_token_of_a_call_is_as_it_is_shown() {
     let seen = helper.requests();
     let token = seen.last().unwrap().header("authorization").strip_prefix("Bearer ").unwrap();
     compare(&shown(&Page::named(TOKEN), "json token call"), &claims(token));
+}
+
+/// What an application is told, and the guide for its developers.
+const VERIFYING: &str = "docs/guides/verify-our-tokens.md";
+
+#[tokio::test]
+async fn what_an_application_is_told_is_as_it_is_shown() {
+    let ledger = TestUpstream::http(Answer::json(&json!({}))).await;
+    let apps = Page::named(VERIFYING).apps().replace("http://127.0.0.1:8790", &ledger.url());
+    let gateway = Quickstart::with_apps(&apps);
+    let permit = r#"
+    @id("all")
+    permit (principal, action in [Action::"ledger__transfer", Action::"ledger-txn__transfer"], resource);
+    @id("hand-on") permit (principal, action == Action::"delegate", resource);"#;
+    std::fs::write(gateway.path("vestibule-data/policies/ledger.cedar"), permit).unwrap();
+    let agent = agent(&gateway, 0).await;
+    let page = Page::named(VERIFYING);
+    for (app, header, info) in
+        [("ledger", "authorization", "json assertion"), ("ledger-txn", "txn-token", "json txn-token")]
+    {
+        let alice = gateway.vestibule(&["sandbox", "user-token", "alice"]);
+        let resource = format!("{}/apps/{app}", gateway.text("/gateway_url"));
+        let mut holder = Holder::for_user(&agent, key(), alice.trim(), &[("resource", &resource)]).await;
+        if info == "json assertion" {
+            holder = holder.spawn(key(), &[]).await;
+        }
+        let url = format!("{resource}/accounts/alice/transfers");
+        let transfer = || Http::post(&url).json(&json!({ "to": "bob", "amount": 7 }));
+        // The policy is read within a second.
+        while holder.send("POST", &url, transfer).await.status != 200 {
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+        let seen = ledger.requests();
+        let claims = claims(seen.last().unwrap().header(header).trim_start_matches("Bearer "));
+        let shown = shown(&page, info);
+        let names = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<BTreeSet<_>>();
+        assert_eq!(names(&shown), names(&claims), "{info}");
+        let described = described(&page);
+        for name in names(&shown) {
+            let is_described =
+                described.contains(&name) || described.iter().any(|of| of.starts_with(&format!("{name}.")));
+            assert!(is_described, "`{name}` is not described");
+        }
+        for nested in ["vst_op", "tctx", "rctx"].iter().filter(|nested| shown.get(**nested).is_some()) {
+            assert_eq!(names(&shown[*nested]), names(&claims[*nested]), "{info}: {nested}");
+        }
+    }
 }
 
 async fn agent(gateway: &Quickstart, index: usize) -> TestAgent {

@@ -12,7 +12,7 @@ use std::{
 use crate::{page::Page, quickstart::Quickstart};
 
 /// What a page may need beside the shell.
-const TOOLS: [&str; 2] = ["curl", "python3"];
+const TOOLS: [&str; 3] = ["curl", "python3", "openssl"];
 /// Where a page has a server of its own. When the page is run, that is a port that is free.
 const OWN_PORT: &str = "8790";
 /// Longest time for a page.
@@ -32,7 +32,9 @@ pub(crate) fn run(name: &str) {
     let steps = steps(&page);
     assert!(!steps.is_empty(), "{name} has nothing to run");
     let is_used = |tool: &&&str| steps.iter().any(|step| step.typed.contains(&format!("{tool} ")));
-    let is_there = |tool: &&str| Command::new(tool).arg("--version").stdout(Stdio::null()).status().is_ok();
+    let is_there = |tool: &&str| {
+        Command::new(tool).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok()
+    };
     if let Some(tool) = TOOLS.iter().filter(is_used).chain(&["bash"]).find(|tool| !is_there(tool)) {
         // A fresh clone passes without tools of its own; where a reader of the page would need them, so does this.
         #[expect(clippy::print_stderr, reason = "what is not tried is said")]

@@ -73,6 +73,8 @@ apps:
           remove: { route: 'DELETE /repos/{name}' }
   other: { http: { url: '{AT}', operations: { routes: { list: { route: GET /repos } } } } }
   helper: { http: { url: '{HELPER}', access: { agent: { id: helper } }, operations: { routes: { ask: { route: GET /ask } } } } }
+  trusting: { http: { url: '{AT}', access: { assertion: { audience: helper } }, operations: { routes: { list: { route: GET /repos } } } } }
+  domain: { http: { url: '{AT}', access: { txn-token: { trust_domain: helper } }, operations: { routes: { list: { route: GET /repos } } } } }
 ";
 
 /// A gateway with an API and an agent that can be called behind it, at Wednesday noon UTC until the test moves the clock.

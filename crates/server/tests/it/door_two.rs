@@ -1,7 +1,10 @@
 //! The credential of the application is the gateway's, and the caller's goes no further.
 
+mod entra;
 mod secrets;
+mod signed;
 mod strategies;
+mod tokens;
 
 use std::{path::Path, sync::Arc};
 

@@ -107,7 +107,7 @@ fn modern_headers(url: &str, token: &str) -> Call {
         .header("mcp-protocol-version", "2026-07-28")
 }
 
-async fn call_modern(url: &str, token: &str, tool: &str, arguments: Value) -> Reply {
+pub(crate) async fn call_modern(url: &str, token: &str, tool: &str, arguments: Value) -> Reply {
     let message = modern_message("tools/call", json!({ "name": tool, "arguments": arguments }));
     modern(url, token, &message).send().await
 }

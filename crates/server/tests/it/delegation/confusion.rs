@@ -24,6 +24,7 @@ struct Bazaar {
     scene: Scene,
     registered: AgentKey,
     call_token: String,
+    told: [String; 2],
     _call: tokio::task::JoinHandle<Reply>,
 }
 
@@ -33,8 +34,10 @@ impl Bazaar {
         let registered = key();
         let keyed = json!({ "id": "keyed", "groups": ["testers"], "jwks": registered.jwks() });
         scene.gateway.post("/admin/v1/agents", &keyed).await;
+        let told =
+            [told(&scene, "trusting", "authorization").await, told(&scene, "domain", "txn-token").await];
         let (call, call_token) = scene.calling(scene.caller().await).await;
-        Self { scene, registered, call_token, _call: call }
+        Self { scene, registered, call_token, told, _call: call }
     }
 
     /// A fresh token of that kind, for `root` where it is for somebody.
@@ -43,6 +46,8 @@ impl Bazaar {
         match kind {
             Kind::Hop => root.token().to_owned(),
             Kind::Call => self.call_token.clone(),
+            Kind::ForApplication => self.told[0].clone(),
+            Kind::Transaction => self.told[1].clone(),
             Kind::Id => self.scene.users.id_token("alice", "helper-client", now, &json!({})),
             Kind::Actor => {
                 let child = key();
@@ -118,6 +123,16 @@ impl Bazaar {
     async fn root(&self) -> Holder {
         Holder::root(&self.scene.helper, key(), &[("resource", &*self.scene.api())]).await
     }
+}
+
+/// What an application is told of a call of `helper`. The audience is `helper`, as that of a token about a call is.
+async fn told(scene: &Scene, app: &str, header: &str) -> String {
+    let resource = scene.gateway.resource(app);
+    let root = Holder::root(&scene.helper, key(), &[("resource", &*resource)]).await;
+    let url = format!("{resource}/repos");
+    assert_eq!(root.send("GET", &url, || Http::get(&url)).await.status, 200);
+    scene.served.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+    scene.upstream.requests().last().unwrap().header(header).trim_start_matches("Bearer ").to_owned()
 }
 
 /// Whether it did what such a token does at such a place.

@@ -10,6 +10,8 @@ pub(super) enum Kind {
     Actor,
     Proof,
     Assertion,
+    ForApplication,
+    Transaction,
 }
 
 /// A place that takes one.
@@ -108,6 +110,34 @@ pub(super) const TABLE: &[(Kind, &[(Place, &str)])] = &[
             (SubjectJwt, "token-wrong-type"),
             (Place::Actor, ""),
             (ClientAssertion, ""),
+            (Introspection, "token-wrong-type"),
+            (Revocation, "token-wrong-type"),
+        ],
+    ),
+    (
+        Kind::ForApplication,
+        &[
+            (Bearer, "token-wrong-type"),
+            (Dpop, "token-wrong-type"),
+            (SubjectAccess, "user-token-wrong-type"),
+            (SubjectId, "user-token-wrong-type"),
+            (SubjectJwt, "token-wrong-type"),
+            (Place::Actor, "actor-token-invalid"),
+            (ClientAssertion, "assertion-invalid"),
+            (Introspection, "token-wrong-type"),
+            (Revocation, "token-wrong-type"),
+        ],
+    ),
+    (
+        Kind::Transaction,
+        &[
+            (Bearer, "token-wrong-type"),
+            (Dpop, "token-wrong-type"),
+            (SubjectAccess, "user-token-wrong-type"),
+            (SubjectId, "user-token-wrong-type"),
+            (SubjectJwt, "token-wrong-type"),
+            (Place::Actor, "actor-token-invalid"),
+            (ClientAssertion, "assertion-invalid"),
             (Introspection, "token-wrong-type"),
             (Revocation, "token-wrong-type"),
         ],
