@@ -12,6 +12,8 @@ mod entry;
 mod key;
 mod shelved;
 mod sweep;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::HashMap,
