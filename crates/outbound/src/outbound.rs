@@ -1,6 +1,6 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use http::{HeaderMap, HeaderValue, Request, Response, header};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use url::Url;
 use vestibule_egress::{Client, EgressBody, EgressError, Trust};
@@ -228,7 +228,16 @@ impl Outbound {
     /// does not stay below the application's base.
     pub async fn call(&self, access: Access, request: Forward) -> Result<Response<Incoming>, Fault> {
         let request = prepare(&access, request)?;
-        self.client.send(request).await.map_err(|error| fault(access.upstream.app(), &error))
+        let sent = self.client.send(request).await;
+        let response = sent.map_err(|error| fault(access.upstream.app(), &error))?;
+        // Of a question of the gateway's own: the next one goes with another token. A call is renewed, see `renew`.
+        if let (StatusCode::UNAUTHORIZED, None, Some(used)) =
+            (response.status(), &access.purpose, &access.used)
+            && let Some(token) = access.upstream.strategy.token()
+        {
+            token.refused(used);
+        }
+        Ok(response)
     }
 
     pub(crate) fn upstream(&self, app: &AppId) -> Result<Arc<Upstream>, Fault> {

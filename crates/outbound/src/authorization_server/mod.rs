@@ -225,7 +225,8 @@ impl AuthorizationServer {
         headers.extend(header.map(|value| (header::AUTHORIZATION, value)));
         let clients = authentication.clients().unwrap_or(&self.clients);
         let client = if endpoint.is_elsewhere { &clients.stranger } else { &clients.operator };
-        let (status, body) = self.exchange(client, request).await?;
+        let exchanged = self.exchange(client, request).await;
+        let (status, body) = exchanged.map_err(|fault| self.elsewhere(endpoint, fault))?;
         if status.is_success() {
             Ok(body)
         } else {
@@ -242,6 +243,16 @@ impl AuthorizationServer {
         let status = response.status();
         let body = Client::read_body(response.into_body(), ANSWER_MAX_BYTES).await;
         Ok((status, body.map_err(|error| self.broken(&error))?))
+    }
+
+    /// What the server's metadata name at another origin may be where only the operator may send us.
+    fn elsewhere(&self, endpoint: &Endpoint, fault: Fault) -> Fault {
+        if !endpoint.is_elsewhere {
+            return fault;
+        }
+        let way_out =
+            "its metadata name that host, not the configuration: where it is right, set `token_url`";
+        Fault::new(fault.kind, format!("{} ({way_out})", fault.cause))
     }
 
     /// In a turn, and in time: waiting for the turn counts.

@@ -11,7 +11,7 @@ use crate::{access::Placement, authorization_server::AuthorizationServer, strate
 const AHEAD_MAX: Duration = Duration::from_secs(60);
 /// A token is not used when a tenth of its life is left, but no more than this before its end: it must still be good when
 /// the application looks at it.
-const MARGIN_MAX: Duration = Duration::from_secs(5);
+pub(super) const MARGIN_MAX: Duration = Duration::from_secs(5);
 
 /// A token that a server has given, checked by the strategy that asked for it.
 pub(crate) struct Obtained {

@@ -12,6 +12,8 @@ mod entry;
 mod key;
 mod shelved;
 mod sweep;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::HashMap,
@@ -64,9 +66,17 @@ struct State {
 /// A token request that is under way.
 struct Flight {
     landed: watch::Receiver<Landed>,
-    minted_for: MintedFor,
+    minted_for: Arc<MintedFor>,
+    /// Of the token that it will bring.
+    serial: u64,
     /// An order has come meanwhile that reaches what it will bring.
     is_dead: bool,
+}
+
+impl Flight {
+    fn of(&self) -> (u64, Arc<MintedFor>) {
+        (self.serial, Arc::clone(&self.minted_for))
+    }
 }
 
 /// How a flight has ended; none: it has not.
@@ -126,9 +136,14 @@ impl Cache {
         source: &Arc<dyn TokenSource>,
     ) -> watch::Receiver<Landed> {
         let (sender, landed) = watch::channel(None);
-        let flight = Flight { landed: landed.clone(), minted_for: ask.minted_for.clone(), is_dead: false };
-        state.flights.insert(ask.key.clone(), flight);
         state.serial += 1;
+        let flight = Flight {
+            landed: landed.clone(),
+            minted_for: Arc::new(ask.minted_for.clone()),
+            serial: state.serial,
+            is_dead: false,
+        };
+        state.flights.insert(ask.key.clone(), flight);
         let origin = Origin::of(source, state.serial);
         let (cache, source) = (Arc::clone(self), Arc::clone(source));
         tokio::spawn(async move {
@@ -235,6 +250,12 @@ impl Drop for Landing<'_> {
 }
 
 impl State {
+    /// Takes the token of that serial out, if it is still there.
+    fn take(&mut self, key: &Key, serial: u64) -> Option<Arc<Entry>> {
+        let is_it = self.entries.get(key).is_some_and(|entry| entry.serial == serial);
+        if is_it { self.entries.remove(key) } else { None }
+    }
+
     /// Makes room for one more, and says whether something has to be given back for it.
     fn make_room(&mut self, max: usize, key: &Key) -> bool {
         if self.entries.len() < max || self.entries.contains_key(key) {

@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use vestibule_model::{AppId, Fault};
 
-use super::{Cache, Entry, MintedFor, shelved};
+use super::{Cache, Entry, MintedFor, entry::MARGIN_MAX, shelved};
 
 /// A token that was dropped and is to be given back to its server (RFC 7009), so that it is dead there, too.
 #[must_use = "the token lives until it is given back"]
@@ -39,25 +39,37 @@ impl fmt::Debug for GiveBack {
 
 impl Cache {
     /// Drops what `is_dead` and what has ended. What is on its way is not awaited: it is dead when it arrives.
+    ///
+    /// `is_dead` is asked without the lock, for calls must not wait for thousands of answers. So what arrives meanwhile is
+    /// found by the next sweep; nobody who is revoked can use it until then.
     pub(crate) fn sweep(&self, is_dead: impl Fn(&MintedFor) -> bool) -> Vec<GiveBack> {
         let now = self.clock.now();
+        let (entries, flights) = {
+            let state = self.state();
+            let flights: Vec<_> =
+                state.flights.iter().map(|(key, flight)| (key.clone(), flight.of())).collect();
+            (state.entries.values().map(Arc::clone).collect::<Vec<_>>(), flights)
+        };
+        let is_gone = |entry: &&Arc<Entry>| !entry.is_usable(now) || is_dead(&entry.minted_for);
+        let gone: Vec<_> = entries.iter().filter(is_gone).collect();
+        let dead: Vec<_> = flights.into_iter().filter(|(_, (_, minted_for))| is_dead(minted_for)).collect();
+
         let mut state = self.state();
-        for flight in state.flights.values_mut() {
-            flight.is_dead |= is_dead(&flight.minted_for);
-        }
         let mut dropped = std::mem::take(&mut state.strays);
-        state.entries.retain(|_, entry| {
-            if !entry.is_usable(now) {
-                return false;
+        for entry in gone {
+            dropped.extend(state.take(&entry.key, entry.serial));
+        }
+        for (key, (serial, _)) in dead {
+            match state.flights.get_mut(&key).filter(|flight| flight.serial == serial) {
+                Some(flight) => flight.is_dead = true,
+                // It has landed meanwhile.
+                None => dropped.extend(state.take(&key, serial)),
             }
-            let is_dead = is_dead(&entry.minted_for);
-            if is_dead {
-                dropped.push(Arc::clone(entry));
-            }
-            !is_dead
-        });
+        }
         drop(state);
-        let is_given_back = |entry: &Arc<Entry>| entry.server.is_revocable() && entry.expires_at > now;
+        // Also one whose authority has ended, while it would live on at its server. Not for its last seconds.
+        let is_given_back =
+            |entry: &Arc<Entry>| entry.server.is_revocable() && entry.expires_at > now.plus(MARGIN_MAX);
         dropped.into_iter().filter(is_given_back).map(GiveBack).collect()
     }
 

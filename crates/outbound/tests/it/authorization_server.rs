@@ -74,7 +74,9 @@ async fn metadata_lead_to_no_address_that_the_operator_has_not_named() {
     let said =
         json!({ "issuer": world.server.issuer(), "token_endpoint": format!("{}/token", elsewhere.issuer()) });
     world.server.say(Answer::json(&said));
-    assert_eq!(world.fault(agent()).await.kind, FaultKind::AuthorizationServerUnavailable);
+    let fault = world.fault(agent()).await;
+    assert_eq!(fault.kind, FaultKind::AuthorizationServerUnavailable);
+    assert!(fault.cause.contains("set `token_url`"), "{fault}");
     assert!(elsewhere.served().requests().is_empty());
 }
 

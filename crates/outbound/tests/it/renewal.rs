@@ -45,6 +45,20 @@ async fn a_fresh_token_that_is_refused_too_is_not_replaced_at_once() {
 }
 
 #[tokio::test]
+async fn a_question_of_the_gateways_own_that_is_refused_is_asked_with_another_token_the_next_time() {
+    let world = World::new(STRATEGY).await;
+    world.upstream.answer(vestibule_testkit::Answer::new(401, ""));
+    for asked in 1..=2 {
+        let access = world.outbound.obtain_own(&app()).await.unwrap();
+        world.outbound.call(access, plain()).await.unwrap();
+        assert_eq!(world.asked(), asked);
+    }
+    // The fresh one was refused just now, too.
+    world.outbound.obtain_own(&app()).await.unwrap();
+    assert_eq!(world.asked(), 2);
+}
+
+#[tokio::test]
 async fn only_a_token_that_was_obtained_for_a_call_is_replaced() {
     let world = World::new(STRATEGY).await;
     assert!(world.outbound.obtain_own(&app()).await.unwrap().renewal().is_none());
