@@ -13,7 +13,7 @@ use std::{sync::Arc, time::Duration};
 use axum::body::Body;
 use http::{HeaderMap, HeaderValue, Response, header};
 use vestibule_mcp::Asked;
-use vestibule_model::{Answer, AppKind, AttemptId, Denial, Stop};
+use vestibule_model::{Answer, AppKind, AttemptId, Denial, FaultKind, Stop};
 
 use crate::apps::App;
 
@@ -133,6 +133,10 @@ fn log(stop: &Stop, attempt: AttemptId) {
     match stop {
         Stop::Denied(refusal) => {
             tracing::info!(%attempt, code = refusal.denial.code(), cause = %refusal.cause, "denied");
+        }
+        // That the breaker has opened was said once; here it does its work.
+        Stop::Failed(fault) if fault.kind == FaultKind::UpstreamSuspended => {
+            tracing::info!(%attempt, code = fault.kind.code(), cause = %fault.cause, "not forwarded");
         }
         Stop::Failed(fault) => {
             tracing::error!(%attempt, code = fault.kind.code(), cause = %fault.cause, "failed");

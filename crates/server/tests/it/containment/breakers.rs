@@ -23,8 +23,12 @@ struct Scene {
 impl Scene {
     async fn new(breakers: &str) -> Self {
         let clock = wednesday_noon();
-        let house =
-            House::at(Arc::<FixedClock>::clone(&clock), &format!("breakers: {{ {breakers} }},"), &[]).await;
+        let house = House::at(
+            Arc::<FixedClock>::clone(&clock),
+            &format!("tokens: {{ ttl_seconds: 300 }}, breakers: {{ {breakers} }},"),
+            &[],
+        )
+        .await;
         let below = [("b", "a"), ("c", "b"), ("b2", "a")];
         let family = house.tree("a", Some("alice"), &["modern", "web"], &below).await;
         let other = house.tree("o", Some("bob"), &["modern", "web"], &[]).await;
