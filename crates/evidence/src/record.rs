@@ -3,7 +3,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use vestibule_model::{
-    AgentId, AppId, AttemptId, DEPTH_MAX, Digest, Jti, Thumbprint, Timestamp, TraceId, UserId, WorkflowId,
+    AgentId, AppId, AttemptId, DEPTH_MAX, Digest, Thumbprint, Timestamp, TokenId, TraceId, UserId, WorkflowId,
 };
 
 use crate::{Cancelled, ChainLink, Decision, DelegationFact};
@@ -99,7 +99,7 @@ pub struct Record {
     /// Token requests: the node that was made or used.
     pub delegation: Option<DelegationFact>,
     /// The token that was presented or issued, by its `jti`.
-    pub token: Option<Jti>,
+    pub token: Option<TokenId>,
     /// The key that the caller proved to have, by its thumbprint.
     pub key: Option<Thumbprint>,
     /// The scopes of that token.
