@@ -1,7 +1,9 @@
 use std::{fmt, sync::Arc};
 
 use vestibule_containment::Containment;
-use vestibule_inbound::{CallTokens, HopTokens, dpop::Proofs, users::UserIssuers};
+use vestibule_inbound::{
+    CallTokens, HopTokens, dpop::Proofs, users::UserIssuers, workloads::WorkloadIssuers,
+};
 use vestibule_model::{Clock, Entropy, Malformed};
 use vestibule_policy::Lock;
 use vestibule_store::Store;
@@ -33,6 +35,8 @@ pub struct Judges {
     pub proofs: Arc<Proofs>,
     /// Whose human a token names.
     pub users: Arc<UserIssuers>,
+    /// For which workloads a platform vouches.
+    pub workloads: Arc<WorkloadIssuers>,
 }
 
 /// The embedded authorization server.
@@ -85,11 +89,11 @@ impl Issuer {
         config.check()?;
         let resources = Resources::new(config.resources.clone())?;
         let endpoints = Endpoints::of(&config.issuer);
-        let Judges { containment, lock, proofs, users } = judges;
+        let Judges { containment, lock, proofs, users, workloads } = judges;
         let tree = Tree::new(&backing, Arc::clone(&containment), &config);
-        let Backing { store, clock, entropy } = backing;
         let clients =
-            Clients::new(store, Arc::clone(&clock), Arc::clone(&registry), &config.issuer, &endpoints.token);
+            Clients::new(&backing, Arc::clone(&registry), workloads, &config.issuer, &endpoints.token);
+        let Backing { clock, entropy, .. } = backing;
         let verification = || (keys.verification(), Arc::clone(&clock));
         let (ours, at) = verification();
         let hop_tokens = HopTokens::new(&config.issuer, ours, at, TOKEN_CACHE, Arc::clone(&proofs));

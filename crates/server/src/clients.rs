@@ -1,14 +1,17 @@
-//! The gateway as a client: of applications, and of the issuers of users.
+//! The gateway as a client: of applications, and of outside issuers.
 
 use std::{sync::Arc, time::Duration};
 
+use arc_swap::ArcSwap;
 use secrecy::SecretString;
 use vestibule_egress::{Addresses, Client, EgressLimits, Trust};
 use vestibule_inbound::{
-    Caller,
+    AccessTokens, Authenticator, Caller, HopTokens, OutsideTokens,
+    dpop::Proofs,
     users::{IssuerClients, UserIssuers},
+    workloads::WorkloadIssuers,
 };
-use vestibule_issuer::Issuer;
+use vestibule_issuer::{Issuer, Registry};
 use vestibule_model::{AgentId, AttemptId, Clock, Fault};
 use vestibule_outbound::{CallTokenSource, Outbound, Secrets, UpstreamConfig};
 
@@ -33,12 +36,13 @@ impl CallTokenSource for Called {
     }
 }
 
-/// Nothing is fetched yet: a user issuer that is down does not keep the gateway from starting.
-pub(crate) fn user_issuers(
+/// The issuers of users and of workloads. Nothing is fetched yet: one that is down does not keep the gateway from
+/// starting.
+pub(crate) fn outside_issuers(
     settings: &Settings,
     own_issuer: &str,
     clock: &Arc<dyn Clock>,
-) -> Result<UserIssuers, StartError> {
+) -> Result<(Arc<UserIssuers>, Arc<WorkloadIssuers>), StartError> {
     let limits = EgressLimits {
         connect_timeout: Duration::from_secs(5),
         head_timeout: Duration::from_secs(10),
@@ -50,8 +54,30 @@ pub(crate) fn user_issuers(
         operator: client(Addresses::Operator).map_err(broken("open the HTTP client"))?,
         stranger: client(Addresses::Stranger).map_err(broken("open the HTTP client"))?,
     };
-    UserIssuers::new(settings.user_issuers.clone(), &clients, own_issuer, Arc::clone(clock))
-        .map_err(|error| StartError::Configuration(error.to_string()))
+    let users = settings.user_issuers.clone();
+    let workloads = settings.workload_issuers.clone();
+    let workloads = WorkloadIssuers::new(workloads, &users, &clients, own_issuer, Arc::clone(clock))
+        .map_err(|error| StartError::Configuration(error.to_string()))?;
+    let users = UserIssuers::new(users, &clients, own_issuer, Arc::clone(clock))
+        .map_err(|error| StartError::Configuration(error.to_string()))?;
+    Ok((Arc::new(users), Arc::new(workloads)))
+}
+
+/// Door one: tokens of ours, and those of outside issuers, where some are named for that.
+pub(crate) fn door_one(
+    hop_tokens: HopTokens,
+    users: &Arc<UserIssuers>,
+    registry: &Registry,
+    proofs: &Arc<Proofs>,
+) -> Authenticator {
+    if !users.have_callers() {
+        return Authenticator::new(vec![Box::new(hop_tokens)]);
+    }
+    let directory = Arc::new(ArcSwap::new(registry.directory()));
+    let followed = Arc::clone(&directory);
+    registry.on_change(move |agents| followed.store(agents));
+    let outside = OutsideTokens::new(Arc::clone(users), directory, Arc::clone(proofs));
+    Authenticator::new(vec![Box::new(AccessTokens::new(hop_tokens, outside))])
 }
 
 /// Door two, and the client that calls applications.

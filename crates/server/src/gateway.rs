@@ -10,7 +10,12 @@ use secrecy::SecretString;
 use tokio_util::task::TaskTracker;
 use vestibule_containment::Containment;
 use vestibule_evidence::{Evidence, EvidenceConfig, LogKey, Mode};
-use vestibule_inbound::{Authenticator, HopTokens, dpop::Proofs, users::UserIssuers};
+use vestibule_inbound::{
+    Authenticator, HopTokens,
+    dpop::Proofs,
+    users::UserIssuers,
+    workloads::{WorkloadIssuerConfig, WorkloadIssuers},
+};
 use vestibule_issuer::{Backing, Issuer, IssuerConfig, Judges, Keys, Registry};
 use vestibule_mcp::SessionSeal;
 use vestibule_model::{Clock, Entropy};
@@ -76,6 +81,7 @@ pub(crate) struct Gateway {
     pub(crate) issuer: Arc<Issuer>,
     pub(crate) proofs: Arc<Proofs>,
     pub(crate) users: Arc<UserIssuers>,
+    pub(crate) workloads: Arc<WorkloadIssuers>,
     pub(crate) lock: Arc<Lock>,
     pub(crate) policies: Policies,
     pub(crate) outbound: Outbound,
@@ -123,7 +129,7 @@ impl Gateway {
         let lock = Arc::new(Lock::new(None, registry.directory()));
         let followed = Arc::clone(&lock);
         registry.on_change(move |directory| followed.replace_directory(directory));
-        let users = Arc::new(clients::user_issuers(&settings, names.public_url(), &clock)?);
+        let (users, workloads) = clients::outside_issuers(&settings, names.public_url(), &clock)?;
         let issuer = Issuer::new(
             issuer_config(&settings, names.public_url(), &apps),
             Backing { store: Arc::clone(&store), clock: Arc::clone(&clock), entropy: Arc::clone(&entropy) },
@@ -134,6 +140,7 @@ impl Gateway {
                 lock: Arc::clone(&lock),
                 proofs: Arc::clone(&proofs),
                 users: Arc::clone(&users),
+                workloads: Arc::clone(&workloads),
             },
         )
         .map_err(|error| StartError::Configuration(error.to_string()))?;
@@ -143,7 +150,7 @@ impl Gateway {
         Ok(Self {
             lock,
             policies: Policies::new(settings.policies_folder.clone(), &settings.timezone),
-            authenticator: Authenticator::new(vec![Box::new(hop_tokens)]),
+            authenticator: clients::door_one(hop_tokens, &users, &registry, &proofs),
             slots: Slots::new(&settings.limits),
             bytes: BytesInFlight::new(settings.limits.bytes_in_flight_max),
             metrics: Metrics::default(),
@@ -165,6 +172,7 @@ impl Gateway {
             issuer,
             proofs,
             users,
+            workloads,
             outbound,
             apps,
             sessions,
@@ -192,7 +200,10 @@ impl State {
             SqliteStore::open(&settings.state_folder, Arc::clone(clock)).map_err(broken("open the state"))?;
         let store: Arc<dyn Store> = Arc::new(store);
         let containment = Containment::new(Arc::clone(&store), Arc::clone(clock));
-        let registry = Registry::new(Arc::clone(&store), Arc::clone(clock), Arc::clone(entropy));
+        let rules = WorkloadIssuerConfig::rules_of(&settings.workload_issuers)
+            .map_err(|error| StartError::Configuration(error.to_string()))?;
+        let rules = Arc::new(rules);
+        let registry = Registry::ruled(Arc::clone(&store), Arc::clone(clock), Arc::clone(entropy), rules);
         let keys = Keys::open(Arc::clone(&store), Arc::clone(clock), settings.token_ttl)
             .await
             .map_err(broken("open the signing keys"))?;

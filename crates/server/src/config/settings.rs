@@ -6,7 +6,10 @@ use std::{
 };
 
 use url::Url;
-use vestibule_inbound::users::{UserIssuerConfig, UserIssuers};
+use vestibule_inbound::{
+    users::{UserIssuerConfig, UserIssuers},
+    workloads::WorkloadIssuerConfig,
+};
 use vestibule_model::{AppId, AppKind};
 use vestibule_outbound::{SecretRef, StrategyConfig};
 
@@ -51,6 +54,8 @@ pub struct Settings {
     pub max_children: u32,
     /// Whose users agents may act for.
     pub user_issuers: Vec<UserIssuerConfig>,
+    /// Whose workloads are agents by rule.
+    pub workload_issuers: Vec<WorkloadIssuerConfig>,
     /// The claims that each scope releases.
     pub scope_claims: BTreeMap<String, BTreeSet<String>>,
     /// Folder of policies.
@@ -126,6 +131,8 @@ impl Settings {
             .collect::<Result<Vec<_>, _>>()?;
         let user_issuers = config.user_issuers.into_iter().map(|(name, issuer)| issuer.check(&name));
         let user_issuers: Vec<UserIssuerConfig> = user_issuers.collect::<Result<_, _>>()?;
+        let workload_issuers = config.workload_issuers.into_iter().map(|(name, issuer)| issuer.check(&name));
+        let workload_issuers: Vec<WorkloadIssuerConfig> = workload_issuers.collect::<Result<_, _>>()?;
         let data = listener("data", config.data.listen, config.data.public_url, config.data.tls, folder)?
             .with_names("data", config.data.also_known_as)?
             .refusing_plain_http("data", config.data.dangerous_plain_http)?;
@@ -138,6 +145,10 @@ impl Settings {
         UserIssuers::check(&user_issuers, own.trim_end_matches('/')).map_err(|error| {
             ConfigError::value(format!("user_issuers.{}.{}", error.name, error.key), error.rule)
         })?;
+        WorkloadIssuerConfig::check_all(&workload_issuers, &user_issuers, own.trim_end_matches('/'))
+            .map_err(|error| {
+                ConfigError::value(format!("workload_issuers.{}.{}", error.name, error.key), error.rule)
+            })?;
         Ok(Self {
             data,
             admin,
@@ -158,6 +169,7 @@ impl Settings {
             max_depth: config.tokens.max_depth,
             max_children: config.tokens.max_children,
             user_issuers,
+            workload_issuers,
             scope_claims: config.scopes.into_iter().map(|(scope, what)| (scope, what.claims)).collect(),
             policies_folder: folder.join(config.policies.folder),
             timezone: config.policies.timezone,

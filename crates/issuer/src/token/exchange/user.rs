@@ -1,5 +1,6 @@
 use vestibule_containment::Path;
 use vestibule_inbound::users::{UserToken, UserTokenError, UserTokenKind};
+use vestibule_model::TokenId;
 
 use super::super::{Asked, TokenResponse, asker::Asker, mint::Granted};
 use crate::{Issuer, OAuthError, Reason};
@@ -44,12 +45,17 @@ impl Issuer {
     /// A root is as old as itself, so a human who was cut off yesterday could be acted for anew with a token from the
     /// day before: what counts here is when the token was issued.
     fn stands(&self, user: &UserToken) -> Result<(), OAuthError> {
+        // One without a `jti` is revoked with its user, session or client.
+        let issuer = &user.user.id.issuer;
+        let named = user.grant.jti.as_ref().map(|jti| TokenId::foreign(issuer, jti)).transpose();
+        let jti = named.map_err(|error| OAuthError::new(Reason::UserTokenMalformed, error))?;
         Ok(self.containment.check(&Path {
-            jti: None,
+            jti: jti.as_ref(),
             issued_at: user.issued_at,
             agents: &[],
             nodes: &[],
             user: Some(&user.user),
+            behind: None,
             app: None,
             calls: &[],
         })?)
