@@ -21,6 +21,8 @@ pub(super) struct Asker {
     pub(super) client: Option<Thumbprint>,
     /// The key that it proved beside, for the token to be bound to.
     pub(super) bound: Option<Thumbprint>,
+    /// The token by which a platform vouches for it, if it is a workload.
+    pub(super) token: Option<TokenId>,
 }
 
 impl Issuer {
@@ -31,7 +33,8 @@ impl Issuer {
         let bound = proof.map(|proof| proof.key);
         let client = self.clients.admit(recognised, bound).await?;
         self.admit(&client).map_err(|error| error.of(&client.agent.id))?;
-        Ok(Asker { agent: client.agent, client: client.key, bound })
+        let token = client.token.map(|(token, _)| token);
+        Ok(Asker { agent: client.agent, client: client.key, bound, token })
     }
 
     /// Whether a client may be given anything at all.
@@ -102,7 +105,7 @@ impl Issuer {
         asker: &Asker,
         on_behalf_of: Option<(Represented, UserGrant)>,
     ) -> Result<Granted, OAuthError> {
-        let Asker { agent, client, bound } = asker;
+        let Asker { agent, client, bound, .. } = asker;
         let scopes = narrow::scopes(asked.form, &agent.scopes)?;
         let resource = self.resources.choose(agent, &asked.form.resources())?;
         let authority = narrow::authority(asked.form, &resource.identifier)?;

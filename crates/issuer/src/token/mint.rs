@@ -55,6 +55,8 @@ pub struct Minted {
     pub made: bool,
     /// What policy decided, if it was asked whether the agent may delegate.
     pub decision: Option<Decision>,
+    /// The token of an outside issuer that was shown for it: the human's, or else that of the workload which asks.
+    pub rests_on: Option<TokenId>,
 }
 
 impl TokenResponse {
@@ -76,6 +78,12 @@ impl TokenResponse {
             members.extend(given);
         }
         body
+    }
+
+    /// With the outside token that was shown for it.
+    pub(super) fn resting_on(mut self, token: Option<TokenId>) -> Self {
+        self.minted.rests_on = token;
+        self
     }
 
     /// As the answer to a token exchange. RFC 8693 §2.2.1: `issued_token_type` is REQUIRED.
@@ -126,7 +134,9 @@ impl Issuer {
             return Err(OAuthError::new(Reason::DelegationEnded, "the delegation ends within this second"));
         }
         let jti = TokenId::from(Jti::random(self.entropy.as_ref()));
-        let minted = Minted { delegation, jti, scopes, authority, expires_at, bound_to, made, decision };
+        let rests_on = None;
+        let minted =
+            Minted { delegation, jti, scopes, authority, expires_at, bound_to, made, decision, rests_on };
         let agent = self.described(&minted.delegation);
         let claims = claims::of(&minted, agent.as_deref(), &self.config, now);
         let length = claims.to_string().len().div_ceil(3) * 4 + ENVELOPE_BYTES;

@@ -19,6 +19,7 @@ mod http_apps;
 mod limits;
 mod listeners;
 mod mcp;
+mod outside;
 mod policy;
 mod quickstart;
 mod record;

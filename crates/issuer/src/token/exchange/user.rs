@@ -20,8 +20,8 @@ impl Issuer {
         // First, so that no stranger makes us ask the human's issuer for its keys.
         let asker = self.asker(asked).await?;
         let granted = async {
-            let granted = self.on_behalf(asked, &asker, token, kind).await?;
-            self.mint(granted)
+            let (granted, shown) = self.on_behalf(asked, &asker, token, kind).await?;
+            self.mint(granted).map(|response| response.resting_on(shown.or(asker.token.clone())))
         };
         granted.await.map_err(|error| error.of(&asker.agent.id))
     }
@@ -32,25 +32,25 @@ impl Issuer {
         asker: &Asker,
         token: &str,
         kind: UserTokenKind,
-    ) -> Result<Granted, OAuthError> {
+    ) -> Result<(Granted, Option<TokenId>), OAuthError> {
         let user = self.users.verify(token, kind).await.map_err(refused)?;
         if !user.is_for(&asker.agent.id) {
             let cause = format!("a token of `{}`", user.user.id.issuer);
             return Err(OAuthError::new(Reason::UserTokenNotForClient, cause));
         }
-        self.stands(&user)?;
-        self.rooted(asked, asker, Some((user.user, user.grant))).await
+        // One without a `jti` is revoked with its user, session or client.
+        let issuer = &user.user.id.issuer;
+        let shown = user.grant.jti.as_ref().map(|jti| TokenId::foreign(issuer, jti)).transpose();
+        let shown = shown.map_err(|error| OAuthError::new(Reason::UserTokenMalformed, error))?;
+        self.stands(&user, shown.as_ref())?;
+        Ok((self.rooted(asked, asker, Some((user.user, user.grant))).await?, shown))
     }
 
     /// A root is as old as itself, so a human who was cut off yesterday could be acted for anew with a token from the
     /// day before: what counts here is when the token was issued.
-    fn stands(&self, user: &UserToken) -> Result<(), OAuthError> {
-        // One without a `jti` is revoked with its user, session or client.
-        let issuer = &user.user.id.issuer;
-        let named = user.grant.jti.as_ref().map(|jti| TokenId::foreign(issuer, jti)).transpose();
-        let jti = named.map_err(|error| OAuthError::new(Reason::UserTokenMalformed, error))?;
+    fn stands(&self, user: &UserToken, jti: Option<&TokenId>) -> Result<(), OAuthError> {
         Ok(self.containment.check(&Path {
-            jti: jti.as_ref(),
+            jti,
             issued_at: user.issued_at,
             agents: &[],
             nodes: &[],
