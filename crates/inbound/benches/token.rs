@@ -88,10 +88,12 @@ fn verification(c: &mut Criterion) {
         let presented =
             Presented { headers, query: None, resource: RESOURCE, app: &app, method: "POST", url: RESOURCE };
         let mut context = Context::from_waker(Waker::noop());
-        match pin!(door.authenticate(&presented)).poll(&mut context) {
-            Poll::Ready(caller) => caller.unwrap(),
-            Poll::Pending => panic!("a token of ours waits"),
-        }
+        let caller = match pin!(door.authenticate(&presented)).poll(&mut context) {
+            Poll::Ready(caller) => caller.ok(),
+            // A token of ours waits for nobody.
+            Poll::Pending => None,
+        };
+        caller.unwrap()
     };
     let mut group = c.benchmark_group("verify a hop token");
     group.measurement_time(Duration::from_secs(2));

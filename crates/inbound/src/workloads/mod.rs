@@ -23,7 +23,7 @@ use crate::{
     jws::{Algorithm, Profile, Unverified, sole_audience},
     outside::binding,
     users::{
-        IssuerClients, IssuerStatus, UserIssuerConfig,
+        IssuerClients, UserIssuerConfig,
         claims::{LEEWAY, Times, text},
         groups,
         key_set::{KID_MAX_BYTES, KeySet, Wanted},
@@ -147,12 +147,6 @@ impl WorkloadIssuers {
             fetches.spawn(async move { source.warm().await });
         }
         while fetches.join_next().await.is_some() {}
-    }
-
-    /// What is known about the keys of each issuer, in the order of the configuration. Fetches nothing.
-    #[must_use]
-    pub fn status(&self) -> Vec<IssuerStatus> {
-        self.issuers.iter().map(|issuer| issuer.source.status()).collect()
     }
 }
 

@@ -55,6 +55,8 @@ apps:
           stream: { route: GET /stream }
           publish: { route: PUT /repos, scopes: [write] }
   other: { http: { url: '{AT}', operations: { routes: { list: { route: GET /repos } } } } }
+  called: { http: { url: '{AT}', access: { agent: { id: called } },
+    operations: { routes: { ask: { route: GET /repos } } } } }
 ";
 
 /// A gateway that trusts a Keycloak (`idp`) and an Entra (`entra`), and whose agents nobody else may use: `planner`, who

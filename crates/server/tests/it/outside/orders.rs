@@ -1,6 +1,7 @@
 //! Revocation: an outside token still verifies, and is dead all the same, with what runs under it.
 
 use serde_json::json;
+use vestibule_testkit::{AgentKey, Holder, Http};
 
 use super::Town;
 
@@ -94,4 +95,35 @@ async fn a_token_that_calls_can_be_exchanged_too_until_it_is_revoked() {
     town.served(&town.list(&ours).await, &token).await;
     town.gateway.revoke("user", &format!("{}#alice", town.idp.id())).await;
     town.denied("the user", &town.list(&ours).await, 401, "user-revoked").await;
+}
+
+#[tokio::test]
+async fn who_is_called_with_it_learns_who_calls_and_gets_no_delegation() {
+    let town = Town::new().await;
+    let called = town.gateway.agent("called", json!({})).await;
+    let resource = town.gateway.resource("called");
+    let token = town.idp.keycloak(
+        "alice",
+        "planner-client",
+        town.now(),
+        &json!({ "aud": resource, "groups": ["developers"], "jti": "1" }),
+    );
+    town.upstream.hold();
+    let call = Http::get(&format!("{resource}/repos")).bearer(&token);
+    let call = tokio::spawn(call.send());
+    town.upstream.wait_for(1).await;
+    let seen = town.upstream.requests().pop().unwrap();
+    let ours = seen.header("authorization").strip_prefix("Bearer ").unwrap().to_owned();
+    assert_ne!(ours, token);
+    let introspect = || called.form_at(&town.gateway.url("/oauth/introspect"), &[("token", &ours)]).send();
+    let told = introspect().await.json();
+    assert_eq!((&told["active"], &told["sub"]), (&json!(true), &json!("alice")));
+    assert_eq!(told["act"]["sub"], "planner");
+    // Below a token that stands in no tree, nothing can be made.
+    let fields = [("resource", &*town.api())];
+    let refused = Holder::invoked(&called, AgentKey::generate("k"), &ours, &fields).await.unwrap_err();
+    town.no_token("below it", &refused, "invalid_request", "delegation-ended").await;
+    town.gateway.revoke("token", &format!("{}#1", town.idp.id())).await;
+    assert_eq!(call.await.unwrap().status, 401);
+    assert_eq!(introspect().await.json()["active"], false);
 }
