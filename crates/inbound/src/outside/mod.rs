@@ -117,9 +117,8 @@ impl OutsideTokens {
         presented: &Presented<'_>,
     ) -> Result<Caller, Refusal> {
         let known = Arc::new(self.verified(credential.value, digest, presented.resource).await?);
-        let caller = self.let_in(&known, &credential, presented)?;
-        self.remembered.insert(place(&digest, presented.resource), known);
-        Ok(caller)
+        self.remembered.insert(place(&digest, presented.resource), Arc::clone(&known));
+        self.let_in(&known, &credential, presented)
     }
 
     async fn verified(&self, token: &str, digest: Digest, resource: &str) -> Result<Known, Refusal> {
@@ -136,7 +135,8 @@ impl OutsideTokens {
         let marked = if config.mapping().marks_access(claims) { Marked::Yes } else { marked };
         KIND.check_claims(claims, marked).map_err(refusal)?;
         let times = Times::read(claims).map_err(refusal)?;
-        times.check(self.clock.now(), NO_LEEWAY).map_err(refusal)?;
+        let now = self.clock.now();
+        times.check(now, NO_LEEWAY).map_err(refusal)?;
         self.is_for(config, claims, resource)?;
         let client = config.mapping().client(claims).map_err(refusal)?;
         let agent = config.agent_named(client).and_then(|id| self.directory.load().get(id).cloned());
@@ -148,7 +148,7 @@ impl OutsideTokens {
         })?;
         let about =
             facts::About { config, agent: &agent, client, own_issuer: self.users.own_issuer(), resource };
-        let caller = about.caller(claims, times, (token, digest))?;
+        let caller = about.caller(claims, times.seen_at(now), (token, digest))?;
         let (source, kid) = (Arc::clone(&issuer.source), wanted.kid.map(Box::from));
         Ok(Known { caller, times, agent, source, keys: Arc::clone(&keys), kid, key })
     }

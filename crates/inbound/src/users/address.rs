@@ -74,7 +74,7 @@ impl Address {
             "http" if is_loopback || self.dangerous_plain_http => Ok(()),
             "http" => Err(Flaw::new(
                 key,
-                "must start with https://: over plain HTTP, whoever stands in between makes users",
+                "must start with https://: over plain HTTP, whoever stands in between makes its tokens",
             )),
             _ => Err(Flaw::new(key, "must start with https://")),
         }

@@ -95,6 +95,12 @@ impl Times {
         Ok(Self { issued_at, valid_from, expires_at })
     }
 
+    /// As we see them: the clock of an issuer that is ahead of ours makes nothing younger than now, or an order up to now
+    /// would not reach it.
+    pub(crate) fn seen_at(self, now: Timestamp) -> Self {
+        Self { issued_at: self.issued_at.min(now), ..self }
+    }
+
     /// Whether it is good now, and for how much longer than it says.
     pub(crate) fn check(&self, now: Timestamp, leeway: Duration) -> Result<(), UserTokenError> {
         // RFC 7519 §4.1.4: "on or after which the JWT MUST NOT be accepted"; a "small leeway" is allowed.

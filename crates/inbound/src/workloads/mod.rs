@@ -131,11 +131,12 @@ impl WorkloadIssuers {
             return Err(WorkloadError::WrongAudience);
         }
         let times = Times::read(claims)?;
-        times.check(self.clock.now(), LEEWAY)?;
+        let now = self.clock.now();
+        times.check(now, LEEWAY)?;
         if times.expires_at > times.issued_at.plus(LIFE_MAX) {
             return Err(WorkloadError::TooLong);
         }
-        issuer.workload(claims, token, times.issued_at)
+        issuer.workload(claims, token, times.seen_at(now).issued_at)
     }
 
     /// Fetches the keys of every issuer that has none yet or whose keys are half-way to their next refresh, as

@@ -29,6 +29,11 @@ async fn live(yard: &Yard, number: usize) {
     call(&root.spawn(AgentKey::generate("c"), &[]).await).await;
 }
 
+#[expect(clippy::disallowed_methods, reason = "how many is for whoever runs the tests to say")]
+fn crowd() -> usize {
+    std::env::var("VESTIBULE_CROWD").ok().and_then(|number| number.parse().ok()).unwrap_or(CROWD)
+}
+
 fn resident_bytes() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
@@ -38,9 +43,7 @@ fn resident_bytes() -> u64 {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_crowd_of_agents_that_live_for_one_call_leaves_nothing_behind() {
-    let crowd = std::fs::read_to_string("/proc/self/environ").unwrap_or_default();
-    let crowd = crowd.split('\0').find_map(|pair| pair.strip_prefix("VESTIBULE_CROWD="));
-    let crowd = crowd.and_then(|number| number.parse().ok()).unwrap_or(CROWD);
+    let crowd = crowd();
     let yard = Arc::new(Yard::new().await);
     live(&yard, crowd).await;
     let (before, stopwatch) = (resident_bytes(), SystemClock::default());
