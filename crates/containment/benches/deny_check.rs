@@ -13,7 +13,7 @@ use vestibule_containment::{
 };
 use vestibule_model::{
     Actor, AgentId, AppId, AttemptId, Entropy, Jti, NodeId, PathNode, Represented, SeededEntropy,
-    SystemClock, Thumbprint, Timestamp, UserId,
+    SystemClock, Thumbprint, Timestamp, TokenId, UserId,
 };
 use vestibule_store::{Change, Follower, Kind, Record, SqliteStore, Subscriber};
 
@@ -78,7 +78,7 @@ fn thumbprint(n: u64, salt: u8) -> Thumbprint {
 
 /// What a token says, of which no name is denied.
 struct Request {
-    jti: Jti,
+    jti: TokenId,
     agents: Vec<Actor>,
     nodes: Vec<PathNode>,
     user: Option<Represented>,
@@ -107,7 +107,7 @@ impl Request {
             since: Some(now),
         };
         Self {
-            jti: Jti::random(entropy),
+            jti: Jti::random(entropy).into(),
             agents: (0..depth).map(actor).collect(),
             nodes: (0..depth).map(node).collect(),
             user: has_user.then_some(user),
@@ -123,6 +123,7 @@ impl Request {
             agents: &self.agents,
             nodes: &self.nodes,
             user: self.user.as_ref(),
+            behind: None,
             app: Some(&self.app),
             calls: &[],
         }

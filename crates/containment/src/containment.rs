@@ -265,8 +265,8 @@ mod tests {
 
     fn admit(gate: &Gate, agent: &str, attempt: u32) -> Passage {
         let agents = [Actor { issuer: "https://us".into(), agent: AgentId::new(agent).unwrap() }];
-        let (jti, nodes, user, app, calls) = (None, &[], None, None, &[]);
-        let path = Path { jti, issued_at: now(), agents: &agents, nodes, user, app, calls };
+        let (jti, nodes, user, behind, app, calls) = (None, &[], None, None, None, &[]);
+        let path = Path { jti, issued_at: now(), agents: &agents, nodes, user, behind, app, calls };
         gate.admit(&path, AttemptId::parse(&format!("{attempt:032x}")).unwrap()).unwrap()
     }
 

@@ -105,7 +105,7 @@ impl DenyEntry {
 
     /// From then on nobody bears the name any more.
     fn end_of_name(&self) -> Option<Timestamp> {
-        self.key.kind().is_short_lived().then(|| self.at.plus(LIFE_MAX))
+        self.key.is_short_lived().then(|| self.at.plus(LIFE_MAX))
     }
 
     /// Whether nobody bears the name any more, so that nothing about it matters.

@@ -1,17 +1,13 @@
 use std::{borrow::Cow, fmt};
 
 use serde::{Deserialize, Serialize, Serializer, ser::SerializeStruct};
-use vestibule_model::{AgentId, AppId, Denial, Jti, Malformed, NodeId, Thumbprint, UserId};
-
-/// The longest `{issuer}#{name}` that can be revoked by name, in bytes. As for an agent's id: it must fit into a key
-/// of the store.
-const FOREIGN_MAX_BYTES: usize = 2048;
+use vestibule_model::{AgentId, AppId, Denial, Foreign, Malformed, NodeId, Thumbprint, TokenId, UserId};
 
 /// What kind of name is revoked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum KeyKind {
-    /// One token, by its `jti`.
+    /// One token, by its `jti`; one of an outside issuer as `{issuer}#{jti}`.
     Token,
     /// An agent, wherever it stands in a chain.
     Agent,
@@ -66,21 +62,6 @@ impl KeyKind {
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|kind| kind.as_str() == text)
     }
-
-    /// Whether its names end by themselves: nobody can bear one a day after it was last given out, see
-    /// [`Order::expires_at`](crate::Order::expires_at).
-    pub(crate) fn is_short_lived(self) -> bool {
-        match self {
-            Self::Token | Self::Delegation => true,
-            Self::Agent
-            | Self::User
-            | Self::Session
-            | Self::Client
-            | Self::Credential
-            | Self::App
-            | Self::All => false,
-        }
-    }
 }
 
 impl fmt::Display for KeyKind {
@@ -89,28 +70,12 @@ impl fmt::Display for KeyKind {
     }
 }
 
-/// A name that an outside issuer gave. The same name at two issuers is two names.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Foreign {
-    /// The issuer.
-    pub issuer: String,
-    /// What it names.
-    pub name: String,
-}
-
-/// `{issuer}#{name}`: an issuer has no fragment (RFC 8414 §2), so `#` separates without doubt.
-impl fmt::Display for Foreign {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}#{}", self.issuer, self.name)
-    }
-}
-
-/// A name that can be revoked. Tokens and delegations are of our own issuer; an agent of that id is meant whichever
-/// issuer named it, so an outside agent that borrows a revoked name is refused too. Shown as `{kind}/{id}`.
+/// A name that can be revoked. Delegations are of our own issuer; an agent of that id is meant whichever issuer named it,
+/// so an outside agent that borrows a revoked name is refused too. Shown as `{kind}/{id}`.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum DenyKey {
     /// One token.
-    Token(Jti),
+    Token(TokenId),
     /// An agent.
     Agent(AgentId),
     /// A node of the delegation tree.
@@ -137,15 +102,15 @@ impl DenyKey {
     /// nothing must not look like one that does.
     pub fn new(kind: KeyKind, id: &str) -> Result<Self, Malformed> {
         Ok(match kind {
-            KeyKind::Token => Self::Token(Jti::parse(id)?),
+            KeyKind::Token => Self::Token(TokenId::parse(id)?),
             KeyKind::Agent => Self::Agent(AgentId::new(id)?),
             KeyKind::Delegation => Self::Delegation(NodeId::parse(id)?),
             KeyKind::User => {
-                let Foreign { issuer, name } = foreign(id)?;
+                let Foreign { issuer, name } = Foreign::parse(id)?;
                 Self::User(UserId { issuer, subject: name })
             }
-            KeyKind::Session => Self::Session(foreign(id)?),
-            KeyKind::Client => Self::Client(foreign(id)?),
+            KeyKind::Session => Self::Session(Foreign::parse(id)?),
+            KeyKind::Client => Self::Client(Foreign::parse(id)?),
             KeyKind::Credential => Self::Credential(Thumbprint::parse(id)?),
             KeyKind::App => Self::App(AppId::new(id)?),
             KeyKind::All if id == "*" => Self::All,
@@ -173,6 +138,22 @@ impl DenyKey {
             Self::Credential(_) => KeyKind::Credential,
             Self::App(_) => KeyKind::App,
             Self::All => KeyKind::All,
+        }
+    }
+
+    /// Whether the name ends by itself: nobody can bear one a day after it was last given out, see
+    /// [`Order::expires_at`](crate::Order::expires_at). How long a token of an outside issuer is good, that issuer says.
+    pub(crate) fn is_short_lived(&self) -> bool {
+        match self {
+            Self::Token(token) => !token.is_foreign(),
+            Self::Delegation(_) => true,
+            Self::Agent(_)
+            | Self::User(_)
+            | Self::Session(_)
+            | Self::Client(_)
+            | Self::Credential(_)
+            | Self::App(_)
+            | Self::All => false,
         }
     }
 
@@ -207,21 +188,6 @@ impl DenyKey {
     }
 }
 
-fn foreign(id: &str) -> Result<Foreign, Malformed> {
-    let fault = |rule| Malformed { what: "name at an issuer", rule };
-    if id.len() > FOREIGN_MAX_BYTES {
-        return Err(fault("must have at most 2048 bytes"));
-    }
-    let (issuer, name) = id.split_once('#').ok_or(fault("must be an issuer, `#` and a name"))?;
-    if issuer.is_empty() || !issuer.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err(fault("must begin with an issuer of visible ASCII characters"));
-    }
-    if name.is_empty() || name.chars().any(char::is_control) {
-        return Err(fault("must end with a name without control characters"));
-    }
-    Ok(Foreign { issuer: issuer.to_owned(), name: name.to_owned() })
-}
-
 impl fmt::Display for DenyKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.kind(), self.id())
@@ -254,6 +220,7 @@ mod tests {
     fn a_key_is_found_by_what_it_prints() {
         for text in [
             &format!("token/{HEX}"),
+            "token/https://idp.example/realms/a#onrtro:5b1e",
             &format!("delegation/{HEX}"),
             &format!("credential/{JKT}"),
             "agent/spiffe://d/a/b",
@@ -277,7 +244,7 @@ mod tests {
 
     #[test]
     fn a_name_that_could_never_match_is_no_key() {
-        let long = format!("user/https://idp#{}", "a".repeat(FOREIGN_MAX_BYTES));
+        let long = format!("user/https://idp#{}", "a".repeat(2048));
         for text in [
             "agent",
             "agent/",

@@ -70,9 +70,10 @@ mod wire;
 
 pub use containment::Containment;
 pub use entry::DenyEntry;
-pub use key::{DenyKey, Foreign, KeyKind};
+pub use key::{DenyKey, KeyKind};
 pub use order::{Order, OrderError, Reason, State};
 pub use path::Path;
 pub use protocol::{OffSwitch, Passage};
 pub use report::{Cut, CutAttempt, Report, Stage};
+pub use vestibule_model::Foreign;
 pub use wire::Wire;

@@ -54,7 +54,7 @@ pub struct Order {
     /// Only what came to be at or before this moment is dead: the token by its time, a node with its agent and keys by
     /// when the node was made, everything else by when the root was. None: everything is.
     pub cutoff: Option<Timestamp>,
-    /// When the order ends by itself. None: never; for a token or a delegation, 25 hours from now, for none lives
+    /// When the order ends by itself. None: never; for a token of ours or a delegation, 25 hours from now, for none lives
     /// longer than 24.
     pub expires_at: Option<Timestamp>,
     /// Who gave the order.

@@ -1,15 +1,15 @@
 use std::{hash::BuildHasher, sync::LazyLock};
 
 use foldhash::fast::RandomState;
-use vestibule_model::{Actor, AppId, AttemptId, Jti, PathNode, Represented, Timestamp};
+use vestibule_model::{Actor, AppId, AttemptId, Behind, Foreign, PathNode, Represented, Timestamp, TokenId};
 
-use crate::{DenyKey, Foreign};
+use crate::DenyKey;
 
 /// Everything about a request that can be revoked, and when each of it came to be.
 #[derive(Debug, Clone, Copy)]
 pub struct Path<'a> {
     /// The token; none before one is minted.
-    pub jti: Option<&'a Jti>,
+    pub jti: Option<&'a TokenId>,
     /// When the token was issued, for cutoffs. A token says its times in whole seconds, rounded down: a cutoff within
     /// that second kills it.
     pub issued_at: Timestamp,
@@ -19,6 +19,8 @@ pub struct Path<'a> {
     pub nodes: &'a [PathNode],
     /// The human it is for.
     pub user: Option<&'a Represented>,
+    /// Who else stands behind the token of an outside issuer; none for a token of ours.
+    pub behind: Option<&'a Behind>,
     /// The application it goes to.
     pub app: Option<&'a AppId>,
     /// The calls within which its agent was invoked: it ends with each of them.
@@ -38,8 +40,8 @@ pub(crate) struct Known {
 }
 
 impl Path<'_> {
-    /// Its names in the order in which they are checked: token, nodes, agents, keys, user, session, client,
-    /// application, everything.
+    /// Its names in the order in which they are checked: token, nodes, agents, keys, user, session, client, who
+    /// stands behind, application, everything.
     pub(crate) fn names(&self) -> Vec<Known> {
         let mut names = Vec::with_capacity(8 + 4 * self.agents.len());
         // Whatever has no node of its own is as old as the root, or older: what was there before the cutoff is dead,
@@ -70,6 +72,11 @@ impl Path<'_> {
             let session = user.session.iter().map(|name| DenyKey::Session(foreign(name)));
             let client = user.client.iter().map(|name| DenyKey::Client(foreign(name)));
             names.extend(session.chain(client).map(|key| Known::new(key, login, false)));
+        }
+        if let Some(behind) = self.behind {
+            let clients = behind.clients.iter().map(|client| DenyKey::Client(client.clone()));
+            let agents = behind.agents.iter().map(|agent| DenyKey::Agent(agent.clone()));
+            names.extend(clients.chain(agents).map(|key| Known::new(key, self.issued_at, true)));
         }
         if let Some(app) = self.app {
             names.push(Known::new(DenyKey::App(app.clone()), root, false));

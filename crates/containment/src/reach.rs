@@ -73,6 +73,7 @@ fn kills(entry: &DenyEntry, node: &Delegation) -> bool {
         user: node.user.as_ref(),
         app: Some(&node.app),
         calls: &node.calls,
+        behind: None,
     };
     path.names().iter().any(|name| name.key == entry.key && entry.kills(name.since))
 }

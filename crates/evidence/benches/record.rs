@@ -61,7 +61,7 @@ impl Bench {
             user: Some(user),
             chain: vec![link("planner"), link("ticket-worker")],
             workflow: Some(WorkflowId::random(entropy)),
-            token: Some(Jti::random(entropy)),
+            token: Some(Jti::random(entropy).into()),
             key: Some(Thumbprint::from_bytes([1; 32])),
             scopes: vec!["tickets:read".to_owned(), "tickets:write".to_owned()],
             args_digest: Some(Digest::of(b"{}")),

@@ -3,7 +3,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use vestibule_model::{
-    AgentId, AppId, AttemptId, DEPTH_MAX, Digest, Jti, Thumbprint, Timestamp, TraceId, UserId, WorkflowId,
+    AgentId, AppId, AttemptId, DEPTH_MAX, Digest, Thumbprint, Timestamp, TokenId, TraceId, UserId, WorkflowId,
 };
 
 use crate::{AccessFact, Cancelled, ChainLink, Decision, DelegationFact};
@@ -98,8 +98,11 @@ pub struct Record {
     pub calls: Vec<AttemptId>,
     /// Token requests: the node that was made or used.
     pub delegation: Option<DelegationFact>,
-    /// The token that was presented or issued, by its `jti`.
-    pub token: Option<Jti>,
+    /// The token that was presented or issued, by its `jti`; one of an outside issuer as `{issuer}#{jti}`.
+    pub token: Option<TokenId>,
+    /// Token requests: the token of an outside issuer on which it rests, the human's or the workload's.
+    #[serde(default)]
+    pub rests_on: Option<TokenId>,
     /// The key that the caller proved to have, by its thumbprint.
     pub key: Option<Thumbprint>,
     /// The scopes of that token.
@@ -163,6 +166,7 @@ impl Record {
             calls: Vec::new(),
             delegation: None,
             token: None,
+            rests_on: None,
             key: None,
             scopes: Vec::new(),
             args_digest: None,

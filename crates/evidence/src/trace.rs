@@ -17,7 +17,7 @@ use std::{convert::Infallible, ops::ControlFlow, path::Path};
 
 use serde::{Deserialize, Serialize};
 use vestibule_model::{
-    AgentId, AppId, AttemptId, Jti, NodeId, Origin, Thumbprint, Timestamp, UserId, WorkflowId,
+    AgentId, AppId, AttemptId, NodeId, Origin, Thumbprint, Timestamp, TokenId, UserId, WorkflowId,
 };
 
 use crate::{Attempt, Cancelled, Decision, EvidenceError, Outcome, RecordKind, State, search::scan};
@@ -127,7 +127,7 @@ pub struct TraceRecord {
     /// The operation.
     pub operation: Option<String>,
     /// The token that was presented or issued.
-    pub token: Option<Jti>,
+    pub token: Option<TokenId>,
     /// What policy said.
     pub decision: Decision,
     /// The policies that determined it.

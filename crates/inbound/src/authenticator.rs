@@ -1,8 +1,8 @@
-use std::fmt;
+use std::{fmt, pin::Pin};
 
 use http::HeaderMap;
 use url::form_urlencoded;
-use vestibule_model::{Denial, Refusal};
+use vestibule_model::{AppId, Denial, Refusal};
 
 use crate::{Caller, authorization};
 
@@ -15,6 +15,8 @@ pub struct Presented<'a> {
     pub query: Option<&'a str>,
     /// The identifier of the resource it asks for, from configuration and never from `Host`.
     pub resource: &'a str,
+    /// The application that this is the resource of.
+    pub app: &'a AppId,
     /// Its method.
     pub method: &'a str,
     /// Its URL without the query: the origin from configuration and the path as sent. What a proof of possession must
@@ -29,22 +31,46 @@ impl fmt::Debug for Presented<'_> {
 }
 
 /// What a scheme says to what is presented.
-#[derive(Debug)]
-pub enum Outcome {
+pub enum Outcome<'a> {
     /// Nothing of this scheme is there: the next one may look.
     NotPresented,
     /// It is good.
     Verified(Caller),
     /// It is of this scheme and it is not good. No other scheme is asked.
     Rejected(Refusal),
+    /// It is of this scheme, and somebody has to be asked before more can be said. No other scheme is asked.
+    Waiting(Waiting<'a>),
+}
+
+/// What is known once somebody else has answered.
+pub type Waiting<'a> = Pin<Box<dyn Future<Output = Result<Caller, Refusal>> + Send + 'a>>;
+
+impl From<Result<Caller, Refusal>> for Outcome<'_> {
+    fn from(judged: Result<Caller, Refusal>) -> Self {
+        match judged {
+            Ok(caller) => Self::Verified(caller),
+            Err(refusal) => Self::Rejected(refusal),
+        }
+    }
+}
+
+impl fmt::Debug for Outcome<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotPresented => f.write_str("NotPresented"),
+            Self::Verified(caller) => f.debug_tuple("Verified").field(caller).finish(),
+            Self::Rejected(refusal) => f.debug_tuple("Rejected").field(refusal).finish(),
+            Self::Waiting(_) => f.write_str("Waiting"),
+        }
+    }
 }
 
 /// One kind of credential.
 pub trait Scheme: Send + Sync {
     /// The word for it in records.
     fn name(&self) -> &'static str;
-    /// Judges what is presented. Reads no state that has to be waited for.
-    fn verify(&self, presented: &Presented<'_>) -> Outcome;
+    /// Judges what is presented, at once where it can: only what has to be waited for takes a future of its own.
+    fn verify<'a>(&'a self, presented: &'a Presented<'a>) -> Outcome<'a>;
 }
 
 /// Door one: the schemes in their order.
@@ -60,12 +86,12 @@ impl Authenticator {
         Self(schemes)
     }
 
-    /// Who is calling.
+    /// Who is calling. Waits only for what a scheme has to ask somebody else for, as the keys of an outside issuer.
     ///
     /// # Errors
     /// The refusal of the scheme that the credential belongs to; [`Denial::CredentialMissing`] when nothing is
     /// presented, [`Denial::CredentialUnsupported`] when no scheme takes what is presented.
-    pub fn authenticate(&self, presented: &Presented<'_>) -> Result<Caller, Refusal> {
+    pub async fn authenticate(&self, presented: &Presented<'_>) -> Result<Caller, Refusal> {
         // RFC 9700 §4.3.2: URLs end up in logs and histories.
         if form_urlencoded::parse(presented.query.unwrap_or_default().as_bytes())
             .any(|(key, _)| key == "access_token")
@@ -79,6 +105,7 @@ impl Authenticator {
                 Outcome::NotPresented => {}
                 Outcome::Verified(caller) => return Ok(caller),
                 Outcome::Rejected(refusal) => return Err(refusal),
+                Outcome::Waiting(waiting) => return waiting.await,
             }
         }
         Err(match credential {

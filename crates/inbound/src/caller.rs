@@ -3,9 +3,10 @@ use std::{
     sync::Arc,
 };
 
+use secrecy::SecretString;
 use vestibule_model::{
-    AgentId, AttemptId, Authority, Chain, Digest, Jti, PathNode, Represented, Thumbprint, Timestamp, UserId,
-    WorkflowId,
+    AgentId, AttemptId, Authority, Behind, Chain, Digest, PathNode, Represented, Thumbprint, Timestamp,
+    TokenId, UserId, WorkflowId,
 };
 
 use crate::dpop::Proof;
@@ -88,10 +89,12 @@ impl Caller {
 pub struct TokenFacts {
     /// The issuer that signed it.
     pub issuer: Arc<str>,
+    /// In whose namespace the agents of the chain are named: ours, whoever signed the token.
+    pub namespace: Arc<str>,
     /// What it is for: a resource; of a per-call token, the id of the agent that is called.
     pub audience: String,
     /// Its identifier.
-    pub jti: Jti,
+    pub jti: TokenId,
     /// When it was issued.
     pub issued_at: Timestamp,
     /// It is dead from this moment on.
@@ -102,7 +105,8 @@ pub struct TokenFacts {
     pub scopes: BTreeSet<String>,
     /// The custom claims (role, department, tenant, …), each a set of strings.
     pub claims: BTreeMap<String, BTreeSet<String>>,
-    /// The delegation nodes from the root to the one it was minted under.
+    /// The delegation nodes from the root to the one it was minted under. A token of an outside issuer has one place of
+    /// its own, which stands in no tree and is named after the token.
     pub nodes: Vec<PathNode>,
     /// How deep the tree may become below its root.
     pub max_depth: u8,
@@ -116,6 +120,11 @@ pub struct TokenFacts {
     pub authority: Option<Authority>,
     /// The calls, outermost first, within which its agents were invoked: it ends with them.
     pub calls: Vec<AttemptId>,
+    /// Who else stands behind a token of an outside issuer; none for one of ours.
+    pub behind: Option<Behind>,
+    /// The token itself, where it is a human's of an outside issuer: door two may exchange it, and nothing else is done
+    /// with it.
+    pub user_token: Option<Arc<SecretString>>,
 }
 
 impl TokenFacts {
@@ -124,9 +133,11 @@ impl TokenFacts {
     #[cfg(feature = "test-util")]
     #[must_use]
     pub fn for_test(audience: &str, now: Timestamp, entropy: &dyn vestibule_model::Entropy) -> Self {
-        let jti = Jti::random(entropy);
+        let jti = TokenId::from(vestibule_model::Jti::random(entropy));
+        let issuer: Arc<str> = "https://issuer.test".into();
         Self {
-            issuer: "https://issuer.test".into(),
+            namespace: Arc::clone(&issuer),
+            issuer,
             audience: audience.to_owned(),
             issued_at: now,
             expires_at: now.plus(std::time::Duration::from_secs(120)),
@@ -144,6 +155,8 @@ impl TokenFacts {
             bound_to: None,
             authority: None,
             calls: Vec::new(),
+            behind: None,
+            user_token: None,
             jti,
         }
     }

@@ -5,11 +5,13 @@ use quick_cache::sync::Cache;
 use vestibule_model::{Clock, Denial, Digest, Refusal};
 
 use crate::{
-    Caller, Credential, Expired, Outcome, Presented, Scheme, VerificationKeys, authorization,
-    dpop::{Demand, Proofs},
+    Caller, Credential, Expired, Outcome, Presented, Scheme, VerificationKeys,
+    access_tokens::presented_token,
+    dpop::Proofs,
     hop_claims::{HopClaims, Kind},
     jws::{Algorithm, Profile},
     own_tokens::{OwnTokens, Signed},
+    possession,
 };
 
 /// The `typ` of an access token (RFC 9068 §2.1).
@@ -55,53 +57,42 @@ impl HopTokens {
     /// # Errors
     /// As for a credential, save the audience and what is wrong with its proof.
     pub fn read(&self, token: &str, expired: Expired) -> Result<Caller, Refusal> {
-        let known = self.verified(token)?;
+        let known = self.known(token)?;
         self.own.check_time(&known.content, expired)?;
         Ok(known.content.caller.clone())
     }
 
-    fn verified(&self, token: &str) -> Result<Arc<Signed<HopClaims>>, Refusal> {
-        let digest = Digest::of(token.as_bytes());
-        if let Some(known) = self.remembered.get(&digest).filter(|known| self.own.still_trusts(known)) {
-            return Ok(known);
-        }
+    /// What was verified before, if the very key that did is still among ours.
+    pub(crate) fn remembered(&self, token: &Digest) -> Option<Arc<Signed<HopClaims>>> {
+        self.remembered.get(token).filter(|known| self.own.still_trusts(known))
+    }
+
+    /// Verifies a token of that digest, and remembers it.
+    pub(crate) fn verified(&self, token: &str, digest: Digest) -> Result<Arc<Signed<HopClaims>>, Refusal> {
         let read = |claims: &_| self.own.read(claims, digest, Kind::Hop);
         let known = Arc::new(self.own.verify(token, &PROFILE, read)?);
         self.remembered.insert(digest, Arc::clone(&known));
         Ok(known)
     }
 
-    fn judge(&self, credential: &Credential<'_>, presented: &Presented<'_>) -> Result<Caller, Refusal> {
-        let known = self.verified(credential.value)?;
+    fn known(&self, token: &str) -> Result<Arc<Signed<HopClaims>>, Refusal> {
+        let digest = Digest::of(token.as_bytes());
+        self.remembered(&digest).map_or_else(|| self.verified(token, digest), Ok)
+    }
+
+    /// What has to be asked at every request.
+    pub(crate) fn let_in(
+        &self,
+        known: &Signed<HopClaims>,
+        credential: &Credential<'_>,
+        presented: &Presented<'_>,
+    ) -> Result<Caller, Refusal> {
         let caller = &known.content.caller;
         if caller.token().audience != presented.resource {
             return Err(Refusal::new(Denial::TokenWrongAudience, "`aud` is another resource"));
         }
         self.own.check_time(&known.content, Expired::Refused)?;
-        match (credential.is("DPoP"), caller.token().bound_to) {
-            // RFC 9449 §7.2: "MUST reject a DPoP-bound access token received as a bearer token".
-            (false, Some(_)) => {
-                Err(Refusal::new(Denial::ProofMissing, "a token bound to a key came as a bearer token"))
-            }
-            (false, None) if Proofs::is_presented(presented.headers) => Err(Refusal::new(
-                Denial::CredentialMalformed,
-                "a proof of possession beside a token that is bound to no key",
-            )),
-            (false, None) => Ok(caller.clone()),
-            // RFC 9449 §4.3 (12): "the public key to which the access token is bound matches".
-            (true, None) => Err(Refusal::new(Denial::ProofWrongKey, "the token is bound to no key")),
-            (true, Some(key)) => {
-                let demand = Demand {
-                    method: presented.method,
-                    url: presented.url,
-                    token: Some(caller.token().digest),
-                    key: Some(key),
-                };
-                let proof = self.proofs.judge(presented.headers, &demand)?;
-                let proof = proof.ok_or_else(|| Refusal::new(Denial::ProofMissing, "no `DPoP` header"))?;
-                Ok(caller.clone().proven(proof))
-            }
-        }
+        possession::checked(caller, credential, presented, &self.proofs)
     }
 }
 
@@ -110,14 +101,13 @@ impl Scheme for HopTokens {
         "hop-token"
     }
 
-    fn verify(&self, presented: &Presented<'_>) -> Outcome {
-        let credential = match authorization(presented.headers) {
-            Ok(Some(credential)) if credential.is("Bearer") || credential.is("DPoP") => credential,
-            Ok(Some(_) | None) => return Outcome::NotPresented,
-            Err(error) => return Outcome::Rejected(Refusal::new(Denial::CredentialMalformed, error)),
-        };
-        match self.judge(&credential, presented) {
-            Ok(caller) => Outcome::Verified(caller),
+    fn verify<'a>(&'a self, presented: &'a Presented<'a>) -> Outcome<'a> {
+        match presented_token(presented.headers) {
+            Ok(Some(credential)) => self
+                .known(credential.value)
+                .and_then(|known| self.let_in(&known, &credential, presented))
+                .into(),
+            Ok(None) => Outcome::NotPresented,
             Err(refusal) => Outcome::Rejected(refusal),
         }
     }

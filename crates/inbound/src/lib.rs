@@ -15,6 +15,7 @@
 //!
 //! What is revoked is not decided here: containment looks at every request, also at those whose token was remembered.
 
+mod access_tokens;
 mod authenticator;
 mod call_tokens;
 mod caller;
@@ -24,16 +25,21 @@ mod hop_claims;
 mod hop_tokens;
 pub mod jws;
 mod on_behalf;
+mod outside;
 mod own_tokens;
+mod possession;
 pub mod users;
 mod verification_keys;
+pub mod workloads;
 
-pub use authenticator::{Authenticator, Outcome, Presented, Scheme};
+pub use access_tokens::AccessTokens;
+pub use authenticator::{Authenticator, Outcome, Presented, Scheme, Waiting};
 pub use call_tokens::{CALL_TOKEN_TYPE, CallToken, CallTokens};
 pub use caller::{Caller, TokenFacts};
 pub use credential::{AuthorizationError, Credential, authorization};
 pub use hop_claims::{VST_REVISION, is_registered_claim};
 pub use hop_tokens::{ACCESS_TOKEN_TYPE, HopTokens};
 pub use on_behalf::on_behalf;
+pub use outside::OutsideTokens;
 pub use own_tokens::Expired;
 pub use verification_keys::VerificationKeys;

@@ -1,12 +1,16 @@
 use std::{fmt, sync::Arc};
 
 use vestibule_containment::Containment;
-use vestibule_inbound::{CallTokens, HopTokens, dpop::Proofs, users::UserIssuers};
+use vestibule_inbound::{
+    CallTokens, HopTokens, dpop::Proofs, users::UserIssuers, workloads::WorkloadIssuers,
+};
 use vestibule_model::{Clock, Entropy, Malformed};
 use vestibule_policy::Lock;
 use vestibule_store::Store;
 
-use crate::{IssuerConfig, Keys, Registry, client::Clients, delegations::Tree, resources::Resources};
+use crate::{
+    IssuerConfig, Keys, Registry, UserTokens, client::Clients, delegations::Tree, resources::Resources,
+};
 
 /// Subject tokens that are remembered as verified.
 const TOKEN_CACHE: usize = 4096;
@@ -20,6 +24,8 @@ pub struct Backing {
     pub clock: Arc<dyn Clock>,
     /// Randomness, for identifiers.
     pub entropy: Arc<dyn Entropy>,
+    /// Where the tokens of users are kept; none: they are not.
+    pub user_tokens: Option<UserTokens>,
 }
 
 /// Whose word counts before a token is issued.
@@ -33,6 +39,8 @@ pub struct Judges {
     pub proofs: Arc<Proofs>,
     /// Whose human a token names.
     pub users: Arc<UserIssuers>,
+    /// For which workloads a platform vouches.
+    pub workloads: Arc<WorkloadIssuers>,
 }
 
 /// The embedded authorization server.
@@ -51,6 +59,7 @@ pub struct Issuer {
     pub(crate) lock: Arc<Lock>,
     pub(crate) proofs: Arc<Proofs>,
     pub(crate) users: Arc<UserIssuers>,
+    pub(crate) user_tokens: Option<UserTokens>,
     pub(crate) hop_tokens: HopTokens,
     pub(crate) call_tokens: CallTokens,
 }
@@ -85,11 +94,11 @@ impl Issuer {
         config.check()?;
         let resources = Resources::new(config.resources.clone())?;
         let endpoints = Endpoints::of(&config.issuer);
-        let Judges { containment, lock, proofs, users } = judges;
+        let Judges { containment, lock, proofs, users, workloads } = judges;
         let tree = Tree::new(&backing, Arc::clone(&containment), &config);
-        let Backing { store, clock, entropy } = backing;
         let clients =
-            Clients::new(store, Arc::clone(&clock), Arc::clone(&registry), &config.issuer, &endpoints.token);
+            Clients::new(&backing, Arc::clone(&registry), workloads, &config.issuer, &endpoints.token);
+        let Backing { clock, entropy, user_tokens, .. } = backing;
         let verification = || (keys.verification(), Arc::clone(&clock));
         let (ours, at) = verification();
         let hop_tokens = HopTokens::new(&config.issuer, ours, at, TOKEN_CACHE, Arc::clone(&proofs));
@@ -110,6 +119,7 @@ impl Issuer {
             lock,
             proofs,
             users,
+            user_tokens,
             hop_tokens,
             call_tokens,
         })

@@ -28,6 +28,7 @@ mod registry;
 mod resources;
 mod revoke;
 mod token;
+mod user_tokens;
 
 pub use config::IssuerConfig;
 pub use delegations::{Delegations, Node, Nodes, Subtree};
@@ -39,3 +40,4 @@ pub use own_token::Inquiry;
 pub use registry::{Added, NewAgent, Registered, Registry, RegistryError};
 pub use revoke::Revocation;
 pub use token::{Minted, TokenRequest, TokenResponse};
+pub use user_tokens::UserTokens;

@@ -4,8 +4,8 @@ use serde_json::{Map, Value, json};
 use vestibule_containment::{Containment, Path};
 use vestibule_inbound::{Caller, VST_REVISION, on_behalf};
 use vestibule_model::{
-    Actor, AgentId, AgentState, AppId, AttemptId, Delegation, Denial, Jti, PathNode, Represented, Timestamp,
-    WorkflowId,
+    Actor, AgentId, AgentState, AppId, AttemptId, Delegation, Denial, PathNode, Represented, Timestamp,
+    TokenId, WorkflowId,
 };
 
 use crate::{OAuthError, Reason, Registry};
@@ -107,7 +107,7 @@ impl<'a> Lineage<'a> {
         containment: &Containment,
         issuer: &Arc<str>,
         app: Option<&AppId>,
-        token: Option<(&Jti, Timestamp)>,
+        token: Option<(&TokenId, Timestamp)>,
     ) -> Result<(), Denial> {
         // A call that has ended takes what was made within it along; on another gateway it was never under way.
         if !self.calls.iter().all(|call| containment.is_under_way(*call)) {
@@ -116,12 +116,12 @@ impl<'a> Lineage<'a> {
         self.path(issuer, app, token, |path| containment.check(path))
     }
 
-    /// Whether every agent is one that we know: registered and in use, or known by the key that its node names. The
-    /// operator may have taken an agent out of use since the node was made.
+    /// Whether every agent is one that we know: registered and in use, one by a rule, or known by the key that its node
+    /// names. The operator may have taken an agent out of use, or a rule away, since the node was made.
     pub(crate) fn is_known(&self, registry: &Registry) -> Result<(), OAuthError> {
         for (position, (agent, place)) in self.agents().into_iter().zip(self.nodes).enumerate() {
-            let reason = match (agent.as_key(), registry.get(agent)) {
-                (_, Some(known)) if known.agent.state == AgentState::Active => continue,
+            let reason = match (agent.as_key(), registry.known(agent)) {
+                (_, Some(known)) if known.state == AgentState::Active => continue,
                 (_, Some(_)) => Reason::AgentRetired,
                 // Somebody registered has spawned it.
                 (Some(key), None) if position > 0 && place.keys.contains(&key) => continue,
@@ -138,7 +138,7 @@ impl<'a> Lineage<'a> {
         &self,
         issuer: &Arc<str>,
         app: Option<&AppId>,
-        token: Option<(&Jti, Timestamp)>,
+        token: Option<(&TokenId, Timestamp)>,
         then: impl FnOnce(&Path<'_>) -> R,
     ) -> R {
         let named: Vec<Actor>;
@@ -153,7 +153,7 @@ impl<'a> Lineage<'a> {
         let issued_at = token.map(|(_, at)| at).or(self.since()).unwrap_or(self.ends_at);
         let jti = token.map(|(jti, _)| jti);
         let Self { nodes, user, calls, .. } = *self;
-        then(&Path { jti, issued_at, agents, nodes, user, app, calls })
+        then(&Path { jti, issued_at, agents, nodes, user, behind: None, app, calls })
     }
 }
 

@@ -1,14 +1,9 @@
 //! A token of ours that somebody asks about, and who asks.
 
 use vestibule_inbound::{CallToken, Caller, Expired};
-use vestibule_model::{AgentId, Denial, Jti, NodeId, Refusal, Timestamp};
+use vestibule_model::{AgentId, Denial, NodeId, Refusal, Timestamp, TokenId};
 
-use crate::{
-    Issuer, OAuthError, Reason,
-    client::{Client, Clients},
-    form::Form,
-    token::TokenRequest,
-};
+use crate::{Issuer, OAuthError, Reason, client::Clients, form::Form, token::TokenRequest};
 
 /// A token of ours, of whichever type.
 pub(crate) enum OwnToken {
@@ -22,7 +17,7 @@ pub struct Inquiry {
     /// The agent that asks.
     pub agent: AgentId,
     /// The identifier of the token, if it is one of ours.
-    pub jti: Option<Jti>,
+    pub jti: Option<TokenId>,
     /// The node it was minted under.
     pub node: Option<NodeId>,
     /// The agent that it was minted for; of a call token, the one that calls.
@@ -38,7 +33,7 @@ impl OwnToken {
     }
 
     /// Its identifier and when it was issued.
-    pub(crate) fn issued(&self) -> (&Jti, Timestamp) {
+    pub(crate) fn issued(&self) -> (&TokenId, Timestamp) {
         let facts = self.caller().token();
         (&facts.jti, facts.issued_at)
     }
@@ -89,10 +84,10 @@ impl Issuer {
         asked: (&str, Option<&OwnToken>),
     ) -> Result<AgentId, OAuthError> {
         if Clients::is_presented(request.headers, form) {
-            let recognised = self.clients.recognise(request.headers, form)?;
-            let Client { agent, key } = self.clients.admit(recognised).await?;
-            self.admit(&agent.id, key).map_err(|error| error.of(&agent.id))?;
-            return Ok(agent.id.clone());
+            let recognised = self.clients.recognise(request.headers, form).await?;
+            let client = self.clients.admit(recognised, None).await?;
+            self.admit(&client).map_err(|error| error.of(&client.agent.id))?;
+            return Ok(client.agent.id.clone());
         }
         let (text, token) = asked;
         match token {
@@ -100,7 +95,7 @@ impl Issuer {
                 let key = caller.token().bound_to.ok_or(Reason::ClientMissing)?;
                 self.proof_by(&key, request, url, text)?;
                 // Its key stands on the path of the token that it asks about, and proves nothing about any other.
-                self.admit(caller.agent(), None).map_err(|error| error.of(caller.agent()))?;
+                self.may_ask(caller.agent()).map_err(|error| error.of(caller.agent()))?;
                 Ok(caller.agent().clone())
             }
             Some(OwnToken::Hop(_) | OwnToken::Call(_)) | None => Err(Reason::ClientMissing.into()),

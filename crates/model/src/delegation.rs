@@ -3,8 +3,8 @@ use std::{collections::BTreeSet, fmt, sync::Arc};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AgentId, AppId, AttemptId, Authority, DEPTH_MAX, Entropy, Malformed, Represented, Thumbprint, Timestamp,
-    UserGrant,
+    AgentId, AppId, AttemptId, Authority, DEPTH_MAX, Digest, Entropy, Malformed, Represented, Thumbprint,
+    Timestamp, UserGrant,
 };
 
 /// 128 random bits in hexadecimal: the shape of every identifier that we mint.
@@ -91,6 +91,35 @@ hex_id!(
     Jti,
     "token id"
 );
+
+impl Jti {
+    pub(crate) fn into_text(self) -> Arc<str> {
+        self.0
+    }
+}
+
+impl WorkflowId {
+    /// The name of what is done with a token that stands in no tree, as one of an outside issuer: the same for the same
+    /// token.
+    #[must_use]
+    pub fn of_token(token: &Digest) -> Self {
+        Self(of_token("workflow", token))
+    }
+}
+
+impl NodeId {
+    /// The name of the place of such a token. Nothing stands below it.
+    #[must_use]
+    pub fn of_token(token: &Digest) -> Self {
+        Self(of_token("node", token))
+    }
+}
+
+/// 128 bits of a hash: nobody can choose a token whose place has a given name.
+fn of_token(what: &str, token: &Digest) -> Arc<str> {
+    let digest = Digest::of(format!("vestibule/outside-token/1|{what}|{token}").as_bytes());
+    crate::digest::hex(digest.bytes().first_chunk::<16>().map_or(&[], |half| half.as_slice())).into()
+}
 
 /// What a token says about one node of its path: enough to tell whether a revocation reaches it without asking
 /// anybody.

@@ -128,6 +128,8 @@ denials! {
     TokenAlgorithmRefused, "token-algorithm-refused", Answer::Challenge(Some("invalid_token")), "the token is not valid";
     /// No key with that `kid`.
     TokenKeyUnknown, "token-key-unknown", Answer::Challenge(Some("invalid_token")), "the token is not valid";
+    /// The keys of the outside issuer that signed it cannot be had.
+    TokenKeysUnavailable, "token-keys-unavailable", Answer::Status(503), "the token cannot be checked at the moment";
     /// Past its `exp`.
     TokenExpired, "token-expired", Answer::Challenge(Some("invalid_token")), "the token has expired";
     /// Before its `nbf`, or issued in the future.

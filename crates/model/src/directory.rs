@@ -4,30 +4,49 @@ use std::{
     sync::Arc,
 };
 
-use crate::{Agent, AgentId};
+use crate::{Agent, AgentId, WorkloadRules};
 
 /// In how many parts the directory is kept. Adding one agent copies one part and shares the others.
 const SHARDS: usize = 256;
 
 type Shard = HashMap<AgentId, Arc<Agent>>;
 
-/// The registered agents, as one immutable snapshot. What is not in it is unknown, and an unknown agent is refused
-/// before any policy is asked.
+/// The registered agents, and the rules by which others are agents without having been registered, as one immutable
+/// snapshot. What is not in it is unknown, and an unknown agent is refused before any policy is asked.
 #[derive(Debug, Clone)]
 pub struct Directory {
     shards: Box<[Arc<Shard>]>,
     hasher: RandomState,
+    rules: Arc<WorkloadRules>,
 }
 
 impl Default for Directory {
     fn default() -> Self {
         let empty = Arc::new(Shard::new());
-        Self { shards: vec![empty; SHARDS].into(), hasher: RandomState::new() }
+        Self { shards: vec![empty; SHARDS].into(), hasher: RandomState::new(), rules: Arc::default() }
     }
 }
 
 impl Directory {
-    /// The agent of that id.
+    /// A directory with these rules in place of its own.
+    #[must_use]
+    pub fn ruled(self, rules: Arc<WorkloadRules>) -> Self {
+        Self { rules, ..self }
+    }
+
+    /// A directory with the same rules and these registered agents.
+    #[must_use]
+    pub fn refilled(&self, agents: impl IntoIterator<Item = Arc<Agent>>) -> Self {
+        agents.into_iter().collect::<Self>().ruled(Arc::clone(&self.rules))
+    }
+
+    /// The agent of that id, registered or by a rule.
+    #[must_use]
+    pub fn find(&self, id: &AgentId) -> Option<Arc<Agent>> {
+        self.get(id).cloned().or_else(|| self.rules.find(id))
+    }
+
+    /// The registered agent of that id.
     #[must_use]
     pub fn get(&self, id: &AgentId) -> Option<&Arc<Agent>> {
         self.shards.get(self.shard_of(id))?.get(id)
@@ -49,7 +68,7 @@ impl Directory {
         })
     }
 
-    /// All agents, in no order.
+    /// All registered agents, in no order.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Agent>> {
         self.shards.iter().flat_map(|shard| shard.values())
     }

@@ -16,9 +16,11 @@ mod directory;
 mod entropy;
 mod fault;
 mod fold;
+mod foreign;
 pub mod json;
 mod thumbprint;
 mod user;
+mod workload;
 
 pub use agent::{Agent, AgentId, AgentState, TRUST_MAX};
 pub use app::{AppId, AppKind, Effect, Operation, OperationId, Risk};
@@ -33,8 +35,10 @@ pub use directory::Directory;
 pub use entropy::{Entropy, OsEntropy, SeededEntropy};
 pub use fault::{Fault, FaultKind, FaultOf, Refusal, SpentLimit, Stop};
 pub use fold::fold;
+pub use foreign::{Behind, Foreign, TokenId};
 pub use thumbprint::Thumbprint;
 pub use user::{Represented, UserGrant, UserId};
+pub use workload::{SubjectPattern, WorkloadRule, WorkloadRules};
 
 /// A word that does not follow its grammar. The text names the rule and never quotes more than 64 characters.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

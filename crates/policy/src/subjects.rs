@@ -54,12 +54,12 @@ impl Subjects {
     ///
     /// # Errors
     /// [`Denial::AgentUnknown`] when an agent of the chain is neither registered nor spawned by the one above it, is
-    /// retired, or is named by an issuer other than the token's: it would be in no group, and so in none that a guard
-    /// rail names.
+    /// retired, or is named in another namespace than ours: it would be in no group, and so in none that a guard rail
+    /// names.
     pub(crate) fn of(caller: &Caller, directory: &Directory) -> Result<Self, Refusal> {
         let token = caller.token();
         let actors = caller.chain().actors();
-        if let Some(foreign) = actors.iter().find(|actor| actor.issuer != token.issuer) {
+        if let Some(foreign) = actors.iter().find(|actor| actor.issuer != token.namespace) {
             let cause = format!("`{}` is named by another issuer", foreign.agent);
             return Err(Refusal::new(Denial::AgentUnknown, cause));
         }
@@ -106,7 +106,7 @@ impl Subjects {
                 .chain
                 .iter()
                 .zip(actors)
-                .all(|(agent, actor)| agent.id == actor.agent && actor.issuer == token.issuer)
+                .all(|(agent, actor)| agent.id == actor.agent && actor.issuer == token.namespace)
             && is_user
             && *self.issuer == *token.issuer
             && self.scopes == token.scopes
@@ -178,13 +178,13 @@ fn chain<'a>(
 
 /// An agent below those of `above`.
 ///
-/// The registered one of that id, even where the id is the thumbprint of a key: what the operator says of it counts. An
-/// agent that is known by its key alone exists by what its parent handed on to it, so it is nobody without a parent.
+/// The registered one of that id, even where the id is the thumbprint of a key: what the operator says of it counts. So
+/// it does of an agent that is one by a rule, as long as there is that rule. An agent that is known by its key alone exists by what its parent handed on to it, so it is nobody without a parent.
 fn link(id: &AgentId, above: &[Arc<Agent>], directory: &Directory) -> Result<Arc<Agent>, Refusal> {
     let unknown = |why: &str| Refusal::new(Denial::AgentUnknown, format!("`{id}` {why}"));
-    if let Some(agent) = directory.get(id) {
+    if let Some(agent) = directory.find(id) {
         return match agent.state {
-            AgentState::Active => Ok(Arc::clone(agent)),
+            AgentState::Active => Ok(agent),
             AgentState::Retired => Err(unknown("is retired")),
         };
     }

@@ -1,26 +1,28 @@
-//! The gateway as a client: of applications, of the authorization servers that give tokens for them, and of the issuers
-//! of users.
+//! The gateway as a client: of applications, of the authorization servers that give tokens for them, and of outside
+//! issuers.
 
 use std::{sync::Arc, time::Duration};
 
-use async_trait::async_trait;
+use arc_swap::ArcSwap;
 use secrecy::SecretString;
 use serde_json::Value;
 use vestibule_egress::{Addresses, Client, EgressLimits, Trust};
 use vestibule_inbound::{
-    Caller,
+    AccessTokens, Authenticator, Caller, HopTokens, OutsideTokens,
+    dpop::Proofs,
     users::{IssuerClients, UserIssuers},
+    workloads::WorkloadIssuers,
 };
-use vestibule_issuer::Issuer;
-use vestibule_model::{AgentId, AttemptId, Clock, Entropy, Fault, NodeId, Timestamp};
+use vestibule_issuer::{Issuer, Registry};
+use vestibule_model::{AgentId, AttemptId, Clock, Entropy, Fault};
 use vestibule_outbound::{
-    Backing, CallTokenSource, Outbound, OutboundConfig, Secrets, Shelf, Signer, UpstreamConfig, UserTokens,
-    Ways,
+    Backing, CallTokenSource, Outbound, OutboundConfig, Secrets, Signer, UpstreamConfig, Ways,
 };
 
 use crate::{
     config::Settings,
     gateway::{StartError, broken},
+    shelf::StateShelf,
 };
 
 /// What a called agent gets is signed by the issuer.
@@ -56,38 +58,13 @@ impl Signer for Vouched {
     }
 }
 
-/// Keeps nothing: the tokens of applications end with the process, and no user's token is at hand.
-#[derive(Debug)]
-struct NothingKept;
-
-#[async_trait]
-impl Shelf for NothingKept {
-    async fn put(&self, _: &str, _: SecretString, _: Timestamp) -> Result<(), Fault> {
-        Ok(())
-    }
-
-    async fn all(&self) -> Result<Vec<(String, SecretString)>, Fault> {
-        Ok(Vec::new())
-    }
-
-    async fn remove(&self, _: &str) -> Result<(), Fault> {
-        Ok(())
-    }
-}
-
-#[async_trait]
-impl UserTokens for NothingKept {
-    async fn of_root(&self, _: &NodeId) -> Result<Option<SecretString>, Fault> {
-        Ok(None)
-    }
-}
-
-/// Nothing is fetched yet: a user issuer that is down does not keep the gateway from starting.
-pub(crate) fn user_issuers(
+/// The issuers of users and of workloads. Nothing is fetched yet: one that is down does not keep the gateway from
+/// starting.
+pub(crate) fn outside_issuers(
     settings: &Settings,
     own_issuer: &str,
     clock: &Arc<dyn Clock>,
-) -> Result<UserIssuers, StartError> {
+) -> Result<(Arc<UserIssuers>, Arc<WorkloadIssuers>), StartError> {
     let limits = EgressLimits {
         connect_timeout: Duration::from_secs(5),
         head_timeout: Duration::from_secs(10),
@@ -99,14 +76,36 @@ pub(crate) fn user_issuers(
         operator: client(Addresses::Operator).map_err(broken("open the HTTP client"))?,
         stranger: client(Addresses::Stranger).map_err(broken("open the HTTP client"))?,
     };
-    UserIssuers::new(settings.user_issuers.clone(), &clients, own_issuer, Arc::clone(clock))
-        .map_err(|error| StartError::Configuration(error.to_string()))
+    let users = settings.user_issuers.clone();
+    let workloads = settings.workload_issuers.clone();
+    let workloads = WorkloadIssuers::new(workloads, &users, &clients, own_issuer, Arc::clone(clock))
+        .map_err(|error| StartError::Configuration(error.to_string()))?;
+    let users = UserIssuers::new(users, &clients, own_issuer, Arc::clone(clock))
+        .map_err(|error| StartError::Configuration(error.to_string()))?;
+    Ok((Arc::new(users), Arc::new(workloads)))
+}
+
+/// Door one: tokens of ours, and those of outside issuers, where some are named for that.
+pub(crate) fn door_one(
+    hop_tokens: HopTokens,
+    users: &Arc<UserIssuers>,
+    registry: &Registry,
+    proofs: &Arc<Proofs>,
+) -> Authenticator {
+    if !users.have_callers() {
+        return Authenticator::new(vec![Box::new(hop_tokens)]);
+    }
+    let directory = Arc::new(ArcSwap::new(registry.directory()));
+    let followed = Arc::clone(&directory);
+    registry.on_change(move |agents| followed.store(agents));
+    let outside = OutsideTokens::new(Arc::clone(users), directory, Arc::clone(proofs));
+    Authenticator::new(vec![Box::new(AccessTokens::new(hop_tokens, outside))])
 }
 
 /// Door two, and the client that calls applications.
 pub(crate) fn outbound(
     settings: &Settings,
-    secrets: Secrets,
+    (secrets, kept): (Secrets, StateShelf),
     (clock, entropy): (&Arc<dyn Clock>, &Arc<dyn Entropy>),
     (name, issuer): (&str, &Arc<Issuer>),
 ) -> Result<Outbound, StartError> {
@@ -129,8 +128,8 @@ pub(crate) fn outbound(
         entropy: Arc::clone(entropy),
         call_tokens: Arc::new(Called(Arc::clone(issuer))),
         signer: Arc::new(Vouched { name: name.to_owned(), issuer: Arc::clone(issuer) }),
-        shelf: Arc::new(NothingKept),
-        user_tokens: Arc::new(NothingKept),
+        shelf: Arc::new(kept.clone()),
+        user_tokens: Arc::new(kept),
     };
     let config = OutboundConfig { apps, servers: settings.authorization_servers.clone() };
     Outbound::new(config, Ways { apps: client, servers: Trust::default() }, backing)

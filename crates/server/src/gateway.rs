@@ -10,7 +10,12 @@ use secrecy::SecretString;
 use tokio_util::task::TaskTracker;
 use vestibule_containment::{Containment, breaker::Upstreams};
 use vestibule_evidence::{Evidence, EvidenceConfig, LogKey, Mode};
-use vestibule_inbound::{Authenticator, HopTokens, dpop::Proofs, users::UserIssuers};
+use vestibule_inbound::{
+    Authenticator, HopTokens,
+    dpop::Proofs,
+    users::UserIssuers,
+    workloads::{WorkloadIssuerConfig, WorkloadIssuers},
+};
 use vestibule_issuer::{Backing, Issuer, IssuerConfig, Judges, Keys, Registry};
 use vestibule_mcp::SessionSeal;
 use vestibule_model::{Clock, Entropy};
@@ -29,6 +34,7 @@ use crate::{
     policies::Policies,
     running::{Bound, Surroundings},
     secret_file,
+    shelf::StateShelf,
     slots::{BytesInFlight, Slots},
     vault::VaultDesk,
 };
@@ -80,6 +86,7 @@ pub(crate) struct Gateway {
     pub(crate) proofs: Arc<Proofs>,
     pub(crate) users: Arc<UserIssuers>,
     pub(crate) vault: VaultDesk,
+    pub(crate) workloads: Arc<WorkloadIssuers>,
     pub(crate) lock: Arc<Lock>,
     pub(crate) policies: Policies,
     pub(crate) outbound: Outbound,
@@ -130,10 +137,16 @@ impl Gateway {
         let lock = Arc::new(Lock::new(None, registry.directory()));
         let followed = Arc::clone(&lock);
         registry.on_change(move |directory| followed.replace_directory(directory));
-        let users = Arc::new(clients::user_issuers(&settings, names.public_url(), &clock)?);
+        let kept = StateShelf::new(&store, &vault.vault());
+        let (users, workloads) = clients::outside_issuers(&settings, names.public_url(), &clock)?;
         let issuer = Issuer::new(
             issuer_config(&settings, names.public_url(), &apps),
-            Backing { store: Arc::clone(&store), clock: Arc::clone(&clock), entropy: Arc::clone(&entropy) },
+            Backing {
+                store: Arc::clone(&store),
+                clock: Arc::clone(&clock),
+                entropy: Arc::clone(&entropy),
+                user_tokens: settings.needs_user_tokens().then(|| kept.users.clone()),
+            },
             Arc::clone(&registry),
             Arc::clone(&keys),
             Judges {
@@ -141,18 +154,19 @@ impl Gateway {
                 lock: Arc::clone(&lock),
                 proofs: Arc::clone(&proofs),
                 users: Arc::clone(&users),
+                workloads: Arc::clone(&workloads),
             },
         )
         .map_err(|error| StartError::Configuration(error.to_string()))?;
         let issuer = Arc::new(issuer);
         let outbound =
-            clients::outbound(&settings, secrets, (&clock, &entropy), (names.public_url(), &issuer))?;
+            clients::outbound(&settings, (secrets, kept), (&clock, &entropy), (names.public_url(), &issuer))?;
         outbound.recall().await.map_err(broken("load the tokens for applications"))?;
         let sessions = SessionSeal::new(&secret_file::session_key(&settings.state_folder, &*entropy)?);
         Ok(Self {
             lock,
             policies: Policies::new(settings.policies_folder.clone(), &settings.timezone),
-            authenticator: Authenticator::new(vec![Box::new(hop_tokens)]),
+            authenticator: clients::door_one(hop_tokens, &users, &registry, &proofs),
             slots: Slots::new(&settings.limits),
             limits: Limits::new(&settings, &store, &clock),
             bytes: BytesInFlight::new(settings.limits.bytes_in_flight_max),
@@ -177,6 +191,7 @@ impl Gateway {
             proofs,
             users,
             vault,
+            workloads,
             outbound,
             apps,
             sessions,
@@ -209,8 +224,11 @@ impl State {
         let containment = Containment::new(Arc::clone(&store), Arc::clone(clock));
         let thresholds = settings.breakers.upstreams.clone();
         let upstreams = Upstreams::new(Arc::clone(&store), Arc::clone(clock), thresholds);
-        let registry = Registry::new(Arc::clone(&store), Arc::clone(clock), Arc::clone(entropy));
         let vault = VaultDesk::open(settings, secrets, &store, clock).await?;
+        let rules = WorkloadIssuerConfig::rules_of(&settings.workload_issuers)
+            .map_err(|error| StartError::Configuration(error.to_string()))?;
+        let rules = Arc::new(rules);
+        let registry = Registry::ruled(Arc::clone(&store), Arc::clone(clock), Arc::clone(entropy), rules);
         let keys = Keys::open(Arc::clone(&store), vault.vault(), Arc::clone(clock), settings.token_ttl)
             .await
             .map_err(broken("open the signing keys"))?;

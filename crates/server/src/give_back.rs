@@ -61,8 +61,9 @@ fn sweep(gateway: &Arc<Gateway>) {
 }
 
 fn is_dead(gateway: &Gateway, minted_for: &MintedFor) -> bool {
-    let MintedFor { app, at, agents, nodes, user, calls } = minted_for;
-    let path = Path { jti: None, issued_at: *at, agents, nodes, user: user.as_ref(), app: Some(app), calls };
+    let MintedFor { app, at, agents, nodes, user, calls, token, behind } = minted_for;
+    let (jti, issued_at, user, behind) = (token.as_ref(), *at, user.as_ref(), behind.as_ref());
+    let path = Path { jti, issued_at, agents, nodes, user, behind, app: Some(app), calls };
     // A gateway that cannot tell what is revoked serves nobody, and throws nothing away.
     gateway.containment.check(&path).is_err_and(|denial| denial != Denial::ContainmentStale)
 }

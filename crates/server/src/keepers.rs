@@ -17,7 +17,7 @@ use crate::{
 
 /// How often files are looked at.
 const RELOAD: Duration = Duration::from_secs(1);
-/// How often the keys of user issuers are looked after.
+/// How often the keys of outside issuers are looked after.
 const WARM: Duration = Duration::from_secs(300);
 /// How often what has expired is forgotten.
 const TIDY: Duration = Duration::from_secs(60);
@@ -131,13 +131,13 @@ async fn watch_files(gateway: Arc<Gateway>, tls: Vec<Arc<Tls>>) {
     }
 }
 
-/// Keeps the keys of user issuers fresh, so that no agent waits for an issuer.
+/// Keeps the keys of outside issuers fresh, so that no agent waits for one.
 async fn watch_users(gateway: Arc<Gateway>) {
     let mut tick = tokio::time::interval(WARM);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tick.tick().await;
-        gateway.users.warm().await;
+        tokio::join!(gateway.users.warm(), gateway.workloads.warm());
     }
 }
 

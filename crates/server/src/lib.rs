@@ -36,6 +36,7 @@ pub mod routes;
 mod running;
 pub mod sandbox;
 mod secret_file;
+mod shelf;
 mod slots;
 mod stall;
 mod tls;

@@ -25,6 +25,7 @@ pub(crate) fn path<'a>(caller: &'a Caller, app: &'a AppId) -> Path<'a> {
         agents: caller.chain().actors(),
         nodes: &token.nodes,
         user: caller.represented(),
+        behind: token.behind.as_ref(),
         app: Some(app),
         calls: &token.calls,
     }

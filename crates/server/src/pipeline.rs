@@ -86,7 +86,7 @@ async fn pass(
 ) -> Result<Reply, Stop> {
     let app = arrival.app(gw, surface)?;
     entry.record().app = Some(app.id().clone());
-    let caller = authenticate(gw, entry, arrival, app.resource())?; // door one
+    let caller = authenticate(gw, entry, arrival, &app).await?; // door one
     let passage = breakers::admit(gw, &caller, app.id(), arrival.id()).await?; // registered first, then checked
     let passage = carried(passage, peer); // until the reply has left, whatever it will be
     let mut measured = Measured::default();
@@ -125,17 +125,18 @@ fn carried(passage: Passage, peer: Peer) -> Arc<Passage> {
     passage
 }
 
-fn authenticate(gw: &Gateway, entry: &mut Entry, arrival: &Arrival, resource: &str) -> Result<Caller, Stop> {
+async fn authenticate(gw: &Gateway, entry: &mut Entry, arrival: &Arrival, app: &App) -> Result<Caller, Stop> {
     let started = gw.clock.monotonic();
     let url = format!("{}{}", gw.names.public_url(), arrival.path());
     let presented = Presented {
         headers: arrival.headers(),
         query: arrival.query(),
-        resource,
+        resource: app.resource(),
+        app: app.id(),
         method: arrival.method(),
         url: &url,
     };
-    let caller = gw.authenticator.authenticate(&presented);
+    let caller = gw.authenticator.authenticate(&presented).await;
     let record = entry.record();
     record.durations.inbound_us = notes::micros(gw.clock.monotonic().since(started));
     let caller = caller?;

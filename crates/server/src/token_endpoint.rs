@@ -188,6 +188,7 @@ fn minted(record: &mut Record, token: &Minted, issuer: &str) {
     record.user = node.user.as_ref().map(|user| user.id.clone());
     record.app = Some(node.app.clone());
     record.token = Some(token.jti.clone());
+    record.rests_on.clone_from(&token.rests_on);
     record.key = token.bound_to;
     record.workflow = Some(node.workflow.clone());
     record.calls.clone_from(&node.calls);

@@ -61,6 +61,8 @@ kinds! {
     Secret, "secret";
     /// A token with which applications are called. Sealed.
     UpstreamToken, "upstream-token";
+    /// The token of a user on which delegations rest. Sealed.
+    UserToken, "user-token";
     /// The operations of one application, as reviewed.
     Operations, "operations";
     /// An incident, open or closed.
@@ -74,7 +76,7 @@ impl Kind {
     #[must_use]
     pub fn is_sealed(self) -> bool {
         match self {
-            Self::SigningKey | Self::Secret | Self::UpstreamToken => true,
+            Self::SigningKey | Self::Secret | Self::UpstreamToken | Self::UserToken => true,
             Self::Agent
             | Self::Credential
             | Self::Delegation

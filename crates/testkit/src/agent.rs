@@ -72,6 +72,8 @@ pub enum Credential {
     Post(String),
     /// `private_key_jwt` (RFC 7523 §2.2): the key never leaves the agent.
     PrivateKey(AgentKey),
+    /// A token by which a platform vouches for it, again and again the same (RFC 7523 §2.2).
+    Workload(String),
 }
 
 /// An agent that speaks to the issuer as a client of its own would: it knows nothing but the issuer's URL.
@@ -138,10 +140,11 @@ impl TestAgent {
             }
             Credential::PrivateKey(key) => {
                 let assertion = self.assertion(key);
-                form.extend([
-                    ("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"),
-                    ("client_assertion", assertion.as_str()),
-                ]);
+                form.extend(asserted(&assertion));
+                call.form(&form)
+            }
+            Credential::Workload(token) => {
+                form.extend(asserted(token));
                 call.form(&form)
             }
         }
@@ -163,6 +166,12 @@ impl TestAgent {
         });
         key.sign(&header.to_string(), &claims.to_string())
     }
+}
+
+/// RFC 7523 §2.2.
+fn asserted(assertion: &str) -> [(&'static str, &str); 2] {
+    let kind = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+    [("client_assertion_type", kind), ("client_assertion", assertion)]
 }
 
 /// RFC 6749 §2.3.1: identifier and secret are form-encoded before they go into `Basic`.

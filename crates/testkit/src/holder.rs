@@ -141,6 +141,14 @@ impl Holder {
         Self::of(key, place, reply)
     }
 
+    /// An agent that holds a token which somebody else than the gateway gave it, bound to `key`.
+    #[must_use]
+    pub fn holding(key: impl Into<Arc<AgentKey>>, token: &str, clock: Arc<dyn Clock>) -> Self {
+        let (issuer, token_endpoint) = (String::new(), String::new());
+        let place = Place { issuer, token_endpoint, nonce: Arc::default(), clock };
+        Self { key: key.into(), token: token.to_owned(), answer: Value::Null, place }
+    }
+
     fn of(key: Arc<AgentKey>, place: Place, reply: Reply) -> Result<Self, Box<Reply>> {
         if reply.status != 200 {
             return Err(Box::new(reply));

@@ -389,7 +389,7 @@ fn actors(agents: &[&str]) -> Vec<Actor> {
 }
 
 fn path<'a>(agents: &'a [Actor], calls: &'a [AttemptId]) -> Path<'a> {
-    Path { jti: None, issued_at: now(), agents, nodes: &[], user: None, app: None, calls }
+    Path { jti: None, issued_at: now(), agents, nodes: &[], user: None, behind: None, app: None, calls }
 }
 
 fn mints(gate: &Gate, agents: &[&str]) -> Result<(), Denial> {

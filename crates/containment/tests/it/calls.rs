@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 use vestibule_containment::{Passage, Stage};
-use vestibule_model::{Denial, Jti};
+use vestibule_model::{Denial, TokenId};
 
 use crate::world::{Shelved, Token, agent, attempt, order, suspend};
 
@@ -61,7 +61,7 @@ async fn a_call_that_has_left_takes_nothing_along_but_what_is_within_it() {
 async fn a_call_that_is_cut_takes_along_what_is_within_it_before_the_acknowledgement() {
     let world = Shelved::open().await;
     for (n, order) in [order, suspend].into_iter().enumerate() {
-        let token = Token { jti: Jti::parse(&format!("{n:032}")).unwrap(), ..Token::of(1, &["a"]) };
+        let token = Token { jti: TokenId::parse(&format!("{n:032}")).unwrap(), ..Token::of(1, &["a"]) };
         let outer = token.admit(&world.containment).unwrap();
         let inner = inner(2, &[&outer]).admit(&world.containment).unwrap();
         inner.streaming().unwrap();

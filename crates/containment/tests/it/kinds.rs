@@ -1,5 +1,5 @@
-use vestibule_containment::{DenyKey, KeyKind, Order, Reason, State};
-use vestibule_model::{AppId, Denial, UserId};
+use vestibule_containment::{DenyKey, Foreign, KeyKind, Order, Reason, State};
+use vestibule_model::{AgentId, AppId, Behind, Denial, TokenId, UserId};
 
 use crate::world::{Shelved, Token, agent, foreign, key_of, node, order, suspend};
 
@@ -118,4 +118,52 @@ async fn nobody_is_not_admitted() {
     let Shelved { containment, follower: _follower, .. } = Shelved::open().await;
     let token = Token { agents: Vec::new(), ..child() };
     assert_eq!(token.fate(&containment), Some(Denial::AgentUnknown));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_of_an_outside_issuer_dies_with_it_and_with_whoever_stands_behind_it() {
+    let id = |jti| TokenId::foreign("https://idp", jti).unwrap();
+    let outside = Token {
+        jti: id("t-1"),
+        behind: Some(Behind {
+            clients: vec![foreign("ci"), foreign("former")],
+            agents: vec![AgentId::new("b").unwrap()],
+        }),
+        ..Token::of(1, &["a"])
+    };
+    let ours = Token::of(2, &["a"]);
+    for (key, denial) in [
+        (outside.key(), Denial::TokenRevoked),
+        (DenyKey::Client(foreign("ci")), Denial::ClientRevoked),
+        (DenyKey::Client(foreign("former")), Denial::ClientRevoked),
+        (agent("b"), Denial::AgentRevoked),
+    ] {
+        let Shelved { containment, follower: _follower, .. } = Shelved::open().await;
+        let running = [&outside, &ours].map(|token| token.admit(&containment).unwrap());
+        containment.order(order(key.clone())).await.unwrap();
+        assert_eq!([running[0].cut(), running[1].cut()], [Some(denial), None], "{key}");
+        assert_eq!(outside.fate(&containment), Some(denial), "{key}");
+    }
+    let Shelved { containment, follower: _follower, .. } = Shelved::open().await;
+    let elsewhere = Foreign { issuer: "https://other".to_owned(), name: "ci".to_owned() };
+    for key in [
+        DenyKey::Client(elsewhere),
+        DenyKey::Token(id("t-2")),
+        DenyKey::Token(TokenId::foreign("https://other", "t-1").unwrap()),
+    ] {
+        containment.order(order(key)).await.unwrap();
+    }
+    assert_eq!(outside.fate(&containment), None, "the same name at another issuer is another name");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_revocation_of_a_token_that_another_issuer_made_is_kept_however_long_that_one_lives() {
+    let Shelved { containment, clock, follower: _follower, shelf } = Shelved::open().await;
+    let outside = Token { jti: TokenId::foreign("https://idp", "t").unwrap(), ..Token::of(1, &["a"]) };
+    containment.order(order(outside.key())).await.unwrap();
+    containment.order(order(Token::of(2, &["a"]).key())).await.unwrap();
+    clock.advance(std::time::Duration::from_secs(26 * 3600));
+    shelf.polled(2).await;
+    assert_eq!(outside.fate(&containment), Some(Denial::TokenRevoked));
+    assert_eq!(Token::of(2, &["a"]).fate(&containment), None, "none of ours lives longer than a day");
 }

@@ -4,8 +4,8 @@ use std::{path::Path as Folder, sync::Arc, time::Duration};
 
 use vestibule_containment::{Containment, DenyKey, Foreign, KeyKind, Order, Passage, Path, Reason, State};
 use vestibule_model::{
-    Actor, AgentId, AppId, AttemptId, Clock, Denial, FixedClock, Jti, NodeId, PathNode, Represented,
-    Thumbprint, Timestamp, UserId,
+    Actor, AgentId, AppId, AttemptId, Behind, Clock, Denial, FixedClock, NodeId, PathNode, Represented,
+    Thumbprint, Timestamp, TokenId, UserId,
 };
 use vestibule_store::{Follower, SqliteStore, Store, Subscriber};
 
@@ -86,11 +86,12 @@ pub(crate) fn open(folder: &Folder, clock: &Arc<FixedClock>) -> Arc<SqliteStore>
 #[derive(Clone)]
 pub(crate) struct Token {
     pub(crate) n: u32,
-    pub(crate) jti: Jti,
+    pub(crate) jti: TokenId,
     pub(crate) issued_at: Timestamp,
     pub(crate) agents: Vec<Actor>,
     pub(crate) nodes: Vec<PathNode>,
     pub(crate) user: Option<Represented>,
+    pub(crate) behind: Option<Behind>,
     pub(crate) app: AppId,
     pub(crate) calls: Vec<AttemptId>,
 }
@@ -103,11 +104,12 @@ impl Token {
         let on_node = |agent: &&str| PathNode { id: node(agent), since: now(), keys: vec![key_of(agent)] };
         Self {
             n,
-            jti: Jti::parse(&format!("{n:032x}")).unwrap(),
+            jti: TokenId::parse(&format!("{n:032x}")).unwrap(),
             issued_at: now(),
             agents: agents.iter().map(actor).collect(),
             nodes: agents.iter().map(on_node).collect(),
             user: None,
+            behind: None,
             app: AppId::new("github").unwrap(),
             calls: Vec::new(),
         }
@@ -159,6 +161,7 @@ impl Token {
             agents: &self.agents,
             nodes: &self.nodes,
             user: self.user.as_ref(),
+            behind: self.behind.as_ref(),
             app: Some(&self.app),
             calls: &self.calls,
         }

@@ -1,5 +1,5 @@
 use serde_json::{Value, json};
-use vestibule_model::{Jti, NodeId, Origin, SeededEntropy, Thumbprint, TraceId, UserId, WorkflowId};
+use vestibule_model::{NodeId, Origin, SeededEntropy, Thumbprint, TokenId, TraceId, UserId, WorkflowId};
 
 use super::*;
 use crate::{Cancelled, ChainLink, DelegationFact, Gap, Mode, event};
@@ -95,7 +95,7 @@ fn delegated() -> Record {
         chain: vec![link("planner", "a"), link("reviewer", "b"), link("clerk", "c")],
         workflow: Some(WorkflowId::parse(&"d".repeat(32)).unwrap()),
         calls: vec![id(900)],
-        token: Some(Jti::parse(&"e".repeat(32)).unwrap()),
+        token: Some(TokenId::parse(&"e".repeat(32)).unwrap()),
         key: Some(Thumbprint::from_bytes([1; 32])),
         decision: Decision::Permit,
         policies: vec!["clerks-create".to_owned()],

@@ -41,7 +41,7 @@ async fn log() -> Log {
     parent.user = Some(UserId { issuer: "https://idp.example".to_owned(), subject: "ana \"a\"".to_owned() });
     parent.chain = vec![link("parent", &nodes[0])];
     parent.workflow = Some(workflow.clone());
-    parent.token = Some(Jti::random(&entropy));
+    parent.token = Some(Jti::random(&entropy).into());
     parent.key = Some(Thumbprint::from_bytes([1; 32]));
     parent.app = Some(AppId::new("github").unwrap());
     parent.operation = Some("list_repos".to_owned());

@@ -55,8 +55,9 @@ pub(crate) fn read(
     let vst = vst::read(claims, user, &chain)?;
     let token = TokenFacts {
         issuer: Arc::clone(issuer),
+        namespace: Arc::clone(issuer),
         audience: audience.to_owned(),
-        jti: Jti::parse(text(claims, "jti")?).map_err(invalid)?,
+        jti: Jti::parse(text(claims, "jti")?).map_err(invalid)?.into(),
         issued_at,
         expires_at: moment(claims, "exp")?,
         scopes: scopes(claims)?,
@@ -67,6 +68,8 @@ pub(crate) fn read(
         nodes: vst.nodes,
         max_depth: vst.max_depth,
         calls: vst.calls,
+        behind: None,
+        user_token: None,
         workflow: WorkflowId::parse(text(claims, "acti")?).map_err(invalid)?,
         digest,
     };

@@ -6,20 +6,21 @@ use vestibule_model::{Digest, Malformed, Represented, Timestamp, UserGrant, User
 
 use super::{
     UserIssuerConfig, UserToken, UserTokenError, UserTokenKind, groups,
+    mapping::{Mapping, Standing},
     token::{MayAct, Party},
 };
 
 /// How far the issuer's clock may be from ours.
-const LEEWAY: Duration = Duration::from_secs(30);
+pub(crate) const LEEWAY: Duration = Duration::from_secs(30);
 /// OpenID Connect Core §2: `sub` "MUST NOT exceed 255 ASCII characters"; the bound of the other short claims too.
-const TEXT_MAX_BYTES: usize = 255;
+pub(super) const TEXT_MAX_BYTES: usize = 255;
 /// An audience or a client: both may be URLs.
-const NAME_MAX_BYTES: usize = 2048;
+pub(crate) const NAME_MAX_BYTES: usize = 2048;
 /// The most audiences of a token.
 const AUDIENCES_MAX: usize = 32;
 /// By which an access token names the client that asked for it, the first one counting: those of OpenID Connect Core §2
 /// and RFC 9068 §2.2, then Okta's and that of Entra's tokens of version 1.
-const CLIENT_CLAIMS: [&str; 4] = ["azp", "client_id", "cid", "appid"];
+pub(super) const CLIENT_CLAIMS: [&str; 4] = ["azp", "client_id", "cid", "appid"];
 /// The end of the year 9999, in seconds: what lies beyond is no time that anybody meant.
 const SECONDS_MAX: i64 = 253_402_300_799;
 
@@ -31,9 +32,9 @@ pub(super) fn read(
     own_issuer: &Arc<str>,
     now: Timestamp,
 ) -> Result<UserToken, UserTokenError> {
-    let (issued_at, expires_at) = times(claims, now)?;
-    let subject = text(claims, "sub", TEXT_MAX_BYTES)?.filter(|subject| subject.is_ascii());
-    let subject = subject.ok_or(malformed("sub", "must be 1 to 255 ASCII characters"))?;
+    let Times { issued_at, expires_at, .. } = times(claims, now)?;
+    let mapping = config.mapping();
+    let subject = mapping.subject(claims, config)?.into_owned();
     let named = named_client(claims, kind)?;
     let audiences = audiences(claims, kind, named)?;
     let client = match (kind, audiences.as_slice()) {
@@ -41,7 +42,7 @@ pub(super) fn read(
         (UserTokenKind::IdToken, [sole]) => named.or(Some(sole.as_str())),
         (UserTokenKind::IdToken | UserTokenKind::AccessToken, _) => named,
     };
-    refuse_unfit(claims, subject, client)?;
+    refuse_unfit(claims, kind, mapping, client)?;
     let client = client.map(str::to_owned);
     let party = Party {
         kind,
@@ -51,7 +52,7 @@ pub(super) fn read(
         own_issuer: Arc::clone(own_issuer),
     };
     let user = Represented {
-        id: UserId { issuer: config.issuer.clone(), subject: subject.to_owned() },
+        id: UserId { issuer: config.issuer.clone(), subject },
         groups: groups::read(claims, config)?,
         session: text(claims, "sid", TEXT_MAX_BYTES)?.map(str::to_owned),
         client,
@@ -59,7 +60,7 @@ pub(super) fn read(
     };
     let grant = UserGrant {
         digest: Digest::of(token.as_bytes()).to_string(),
-        jti: text(claims, "jti", TEXT_MAX_BYTES)?.map(str::to_owned),
+        jti: mapping.token_id(claims)?.map(str::to_owned),
         auth_time: moment(claims, "auth_time")?,
         acr: text(claims, "acr", TEXT_MAX_BYTES)?.map(str::to_owned),
     };
@@ -77,23 +78,55 @@ fn named_client(claims: &Json, kind: UserTokenKind) -> Result<Option<&str>, User
     names.iter().find_map(claim).transpose()
 }
 
-/// OpenID Connect Core §2 and RFC 9068 §2.2: `exp` and `iat` are REQUIRED.
-fn times(claims: &Json, now: Timestamp) -> Result<(Timestamp, Timestamp), UserTokenError> {
-    let required = |name| moment(claims, name)?.ok_or(malformed(name, "is required"));
-    let (issued_at, expires_at) = (required("iat")?, required("exp")?);
-    let not_before = moment(claims, "nbf")?.unwrap_or(issued_at);
-    // RFC 7519 §4.1.4: "on or after which the JWT MUST NOT be accepted"; a "small leeway" is allowed.
-    if now >= expires_at.plus(LEEWAY) {
-        return Err(UserTokenError::Expired);
+/// When a token is good.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Times {
+    pub(crate) issued_at: Timestamp,
+    pub(crate) valid_from: Timestamp,
+    pub(crate) expires_at: Timestamp,
+}
+
+impl Times {
+    /// OpenID Connect Core §2 and RFC 9068 §2.2: `exp` and `iat` are REQUIRED.
+    pub(crate) fn read(claims: &Json) -> Result<Self, UserTokenError> {
+        let required = |name| moment(claims, name)?.ok_or(malformed(name, "is required"));
+        let (issued_at, expires_at) = (required("iat")?, required("exp")?);
+        let valid_from = moment(claims, "nbf")?.unwrap_or(issued_at).max(issued_at);
+        Ok(Self { issued_at, valid_from, expires_at })
     }
-    if issued_at.max(not_before) > now.plus(LEEWAY) {
-        return Err(UserTokenError::NotYetValid);
+
+    /// As we see them: the clock of an issuer that is ahead of ours makes nothing younger than now, or an order up to now
+    /// would not reach it.
+    pub(crate) fn seen_at(self, now: Timestamp) -> Self {
+        Self { issued_at: self.issued_at.min(now), ..self }
     }
-    Ok((issued_at, expires_at))
+
+    /// Whether it is good now, and for how much longer than it says.
+    pub(crate) fn check(&self, now: Timestamp, leeway: Duration) -> Result<(), UserTokenError> {
+        // RFC 7519 §4.1.4: "on or after which the JWT MUST NOT be accepted"; a "small leeway" is allowed.
+        if now >= self.expires_at.plus(leeway) {
+            return Err(UserTokenError::Expired);
+        }
+        if self.valid_from > now.plus(LEEWAY) {
+            return Err(UserTokenError::NotYetValid);
+        }
+        Ok(())
+    }
+}
+
+fn times(claims: &Json, now: Timestamp) -> Result<Times, UserTokenError> {
+    let times = Times::read(claims)?;
+    times.check(now, LEEWAY)?;
+    Ok(times)
 }
 
 /// Tokens that are good, and good for something else than to say who the user is.
-fn refuse_unfit(claims: &Json, subject: &str, client: Option<&str>) -> Result<(), UserTokenError> {
+fn refuse_unfit(
+    claims: &Json,
+    kind: UserTokenKind,
+    mapping: &Mapping,
+    client: Option<&str>,
+) -> Result<(), UserTokenError> {
     // RFC 7800 §3, RFC 9449 §7.1: without the proof it is in the hands of somebody who may have stolen it.
     if claims.get("cnf").is_some() {
         return Err(UserTokenError::KeyBound);
@@ -101,11 +134,19 @@ fn refuse_unfit(claims: &Json, subject: &str, client: Option<&str>) -> Result<()
     if claims.get("act").is_some() {
         return Err(UserTokenError::Delegated);
     }
-    if is_of_a_client(claims, subject, client) { Err(UserTokenError::NotAUser) } else { Ok(()) }
+    // A login is a human's. That of an ID token is told from a client's own token by what all issuers have in common.
+    let mapping = match kind {
+        UserTokenKind::IdToken => &Mapping::Standard,
+        UserTokenKind::AccessToken => mapping,
+    };
+    match mapping.standing(claims, client)? {
+        Standing::Human => Ok(()),
+        Standing::Alone => Err(UserTokenError::NotAUser),
+    }
 }
 
 /// Whether a client asked for it in its own name. As a user's token it would make the agent a human.
-fn is_of_a_client(claims: &Json, subject: &str, client: Option<&str>) -> bool {
+pub(super) fn is_of_a_client(claims: &Json, subject: &str, client: Option<&str>) -> bool {
     let claim = |name| claims.get(name).and_then(Json::as_str);
     let is_clients = |client: &str| {
         // RFC 9068 §2.2: then `sub` "SHOULD correspond to an identifier the authorization server uses to indicate the
@@ -123,7 +164,7 @@ fn is_of_a_client(claims: &Json, subject: &str, client: Option<&str>) -> bool {
 }
 
 /// The audiences; RFC 7519 §4.1.3: a string or an array of strings.
-fn audiences(
+pub(crate) fn audiences(
     claims: &Json,
     kind: UserTokenKind,
     client: Option<&str>,
@@ -159,7 +200,11 @@ fn may_act(value: &Json) -> Result<MayAct, UserTokenError> {
     })
 }
 
-fn text<'a>(claims: &'a Json, name: &'static str, max: usize) -> Result<Option<&'a str>, UserTokenError> {
+pub(crate) fn text<'a>(
+    claims: &'a Json,
+    name: &'static str,
+    max: usize,
+) -> Result<Option<&'a str>, UserTokenError> {
     let Some(value) = claims.get(name) else { return Ok(None) };
     let fault = malformed(name, "must be a text of bounded length without control characters");
     checked(value, max).map(Some).ok_or(fault)
@@ -191,6 +236,6 @@ fn is_digits(text: &str) -> bool {
     text.bytes().all(|b| b.is_ascii_digit())
 }
 
-fn malformed(what: &'static str, rule: &'static str) -> UserTokenError {
+pub(crate) fn malformed(what: &'static str, rule: &'static str) -> UserTokenError {
     UserTokenError::Malformed(Malformed { what, rule })
 }

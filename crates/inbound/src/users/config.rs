@@ -1,9 +1,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
-use url::{Host, Url};
+use url::Url;
 use vestibule_model::AgentId;
 
-use super::GROUP_MAX_BYTES;
+use super::{
+    GROUP_MAX_BYTES, Mapping,
+    address::{Address, Flaw},
+};
 use crate::ACCESS_TOKEN_TYPE;
 
 /// An OpenID Connect issuer whose users agents may act for, as the operator named it.
@@ -27,8 +30,19 @@ pub struct UserIssuerConfig {
     pub groups_claim: Option<String>,
     /// Only these groups are taken; none: all.
     pub groups: Option<BTreeSet<String>>,
-    /// The types that its access tokens may have. Empty: only its ID tokens are accepted.
+    /// The types that its access tokens may have. Empty: only its ID tokens are accepted for a user.
     pub access_token_types: BTreeSet<AccessTokenType>,
+    /// Whether its access tokens are callers at door one.
+    pub callers: Option<Callers>,
+}
+
+/// How access tokens of an issuer are callers at door one.
+#[derive(Debug, Clone, Default)]
+pub struct Callers {
+    /// What they must be for, in `aud`. Empty: the resource identifier of the application, as with tokens of ours.
+    pub audiences: BTreeSet<String>,
+    /// Which claims say who calls.
+    pub mapping: Mapping,
 }
 
 /// What the `typ` of an issuer's access tokens is.
@@ -64,9 +78,8 @@ pub struct UserIssuerConfigError {
     pub rule: &'static str,
 }
 
-const NAME_MAX_BYTES: usize = 32;
-/// The issuer is the first part of every user's identifier.
-const ISSUER_MAX_BYTES: usize = 255;
+/// The claims of a user, at most, beside each other.
+const USER_CLAIMS_MAX: usize = 3;
 
 impl UserIssuerConfig {
     /// Checks it, beside our own issuer and `others`.
@@ -75,11 +88,7 @@ impl UserIssuerConfig {
         own_issuer: &str,
         others: impl Iterator<Item = &'a Self>,
     ) -> Result<(), UserIssuerConfigError> {
-        let is_name = |b: u8| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-');
-        if !(1..=NAME_MAX_BYTES).contains(&self.name.len()) || !self.name.bytes().all(is_name) {
-            return Err(self.fault("name", "must be 1 to 32 of a-z, 0-9 and -"));
-        }
-        self.check_issuer(own_issuer)?;
+        self.address().check(own_issuer).map_err(|flaw| self.flawed(&flaw))?;
         for other in others {
             // Two entries with one name would share their groups; two with one issuer, their users.
             if other.name == self.name {
@@ -88,9 +97,6 @@ impl UserIssuerConfig {
             if other.issuer == self.issuer {
                 return Err(self.fault("issuer", "is configured twice"));
             }
-        }
-        if let Some(url) = &self.jwks_url {
-            self.check_url("jwks_url", url)?;
         }
         if self.agents.values().flatten().any(String::is_empty) {
             return Err(self.fault("agents", "must not name an empty audience"));
@@ -101,48 +107,68 @@ impl UserIssuerConfig {
         if self.groups.iter().flatten().any(|group| group.is_empty() || group.len() > GROUP_MAX_BYTES) {
             return Err(self.fault("groups", "must be 1 to 64 bytes long each"));
         }
+        self.callers.as_ref().map_or(Ok(()), |callers| self.check_callers(callers))
+    }
+
+    fn check_callers(&self, callers: &Callers) -> Result<(), UserIssuerConfigError> {
+        let mut names = BTreeSet::new();
+        if !self.agents.values().flatten().all(|name| names.insert(name)) {
+            return Err(
+                self.fault("agents", "must give a name to one agent only, where tokens are `callers`")
+            );
+        }
+        if callers.audiences.iter().any(String::is_empty) {
+            return Err(self.fault("callers.audiences", "must not name an empty audience"));
+        }
+        let Mapping::Claims(claims) = &callers.mapping else { return Ok(()) };
+        if !(1..=USER_CLAIMS_MAX).contains(&claims.user.len()) {
+            return Err(self.fault("callers.claims.user", "must be one to three claims"));
+        }
+        let named = claims.user.iter().chain(claims.alone.keys()).chain([&claims.agent, &claims.token_id]);
+        if named.into_iter().any(String::is_empty) {
+            return Err(self.fault("callers.claims", "must not name an empty claim"));
+        }
         Ok(())
     }
 
-    fn check_issuer(&self, own_issuer: &str) -> Result<(), UserIssuerConfigError> {
-        let is_plain = |b: u8| b.is_ascii_graphic() && !matches!(b, b'"' | b'\\' | b'<' | b'>');
-        if self.issuer.len() > ISSUER_MAX_BYTES || !self.issuer.bytes().all(is_plain) {
-            return Err(self.fault("issuer", "must be at most 255 visible ASCII characters"));
-        }
-        // A token of ours comes with a path and a node, and is read by those who look at them.
-        if self.issuer == own_issuer {
-            return Err(self.fault("issuer", "is this gateway itself"));
-        }
-        let url = Url::parse(&self.issuer).map_err(|_| self.fault("issuer", "must be a URL"))?;
-        // OpenID Connect Discovery §3: "no query or fragment components".
-        if url.query().is_some() || url.fragment().is_some() {
-            return Err(self.fault("issuer", "must have no query and no fragment"));
-        }
-        self.check_url("issuer", &url)
+    /// How its tokens are read.
+    pub(crate) fn mapping(&self) -> &Mapping {
+        const STANDARD: &Mapping = &Mapping::Standard;
+        self.callers.as_ref().map_or(STANDARD, |callers| &callers.mapping)
     }
 
-    fn check_url(&self, key: &'static str, url: &Url) -> Result<(), UserIssuerConfigError> {
-        if !url.username().is_empty() || url.password().is_some() {
-            return Err(self.fault(key, "must not hold a user name or a password"));
+    /// The types that a token may have with which somebody calls: what the operator says, else what such an issuer gives
+    /// out unless told otherwise.
+    pub(crate) fn caller_types(&self) -> BTreeSet<AccessTokenType> {
+        if !self.access_token_types.is_empty() {
+            return self.access_token_types.clone();
         }
-        let is_loopback = match url.host() {
-            Some(Host::Domain(name)) => name == "localhost",
-            Some(Host::Ipv4(address)) => address.is_loopback(),
-            Some(Host::Ipv6(address)) => address.is_loopback(),
-            None => return Err(self.fault(key, "must have a host")),
-        };
-        match url.scheme() {
-            "https" => Ok(()),
-            "http" if is_loopback || self.dangerous_plain_http => Ok(()),
-            "http" => Err(self.fault(
-                key,
-                "must start with https://: over plain HTTP, whoever stands in between makes users",
-            )),
-            _ => Err(self.fault(key, "must start with https://")),
+        match self.mapping() {
+            Mapping::Standard | Mapping::Claims(_) => [AccessTokenType::AtJwt].into(),
+            Mapping::Keycloak => [AccessTokenType::AtJwt, AccessTokenType::Jwt].into(),
+            Mapping::Entra => [AccessTokenType::Jwt].into(),
         }
     }
 
-    pub(super) fn fault(&self, key: &'static str, rule: &'static str) -> UserIssuerConfigError {
+    /// The agent that the issuer calls `name`.
+    pub(crate) fn agent_named(&self, name: &str) -> Option<&AgentId> {
+        self.agents.iter().find(|(_, names)| names.contains(name)).map(|(agent, _)| agent)
+    }
+
+    pub(super) fn address(&self) -> Address {
+        Address {
+            name: self.name.clone(),
+            issuer: self.issuer.clone(),
+            jwks_url: self.jwks_url.clone(),
+            dangerous_plain_http: self.dangerous_plain_http,
+        }
+    }
+
+    pub(super) fn flawed(&self, flaw: &Flaw) -> UserIssuerConfigError {
+        self.fault(flaw.key, flaw.rule)
+    }
+
+    fn fault(&self, key: &'static str, rule: &'static str) -> UserIssuerConfigError {
         UserIssuerConfigError { name: self.name.clone(), key, rule }
     }
 }

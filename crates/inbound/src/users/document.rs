@@ -8,7 +8,10 @@ use url::{Position, Url};
 use vestibule_egress::{Client, EgressError, empty};
 use vestibule_model::json::{self, Json};
 
-use super::{IssuerClients, KEYS_MAX, KeySet, UserIssuerConfig, UserIssuerConfigError};
+use super::{
+    IssuerClients, KEYS_MAX, KeySet,
+    address::{Address, Flaw},
+};
 
 /// The longest discovery document and the longest JWK set that are read, in bytes.
 const DOCUMENT_MAX_BYTES: usize = 256 * 1024;
@@ -92,17 +95,17 @@ pub(super) struct Fetched {
 }
 
 impl Location {
-    pub(super) fn of(config: &UserIssuerConfig) -> Result<Self, UserIssuerConfigError> {
-        if let Some(url) = &config.jwks_url {
-            let uri = uri(url).ok_or_else(|| config.fault("jwks_url", "must be a URL"))?;
+    pub(super) fn of(address: &Address) -> Result<Self, Flaw> {
+        if let Some(url) = &address.jwks_url {
+            let uri = uri(url).ok_or(Flaw::new("jwks_url", "must be a URL"))?;
             return Ok(Self::Keys(uri));
         }
-        let fault = || config.fault("issuer", "must be a URL");
-        let origin = Url::parse(&config.issuer).map_err(|_| fault())?.origin();
+        let fault = || Flaw::new("issuer", "must be a URL");
+        let origin = Url::parse(&address.issuer).map_err(|_| fault())?.origin();
         // OpenID Connect Discovery §4.1: "any terminating / MUST be removed before appending".
-        let base = config.issuer.strip_suffix('/').unwrap_or(&config.issuer);
+        let base = address.issuer.strip_suffix('/').unwrap_or(&address.issuer);
         let document = format!("{base}/.well-known/openid-configuration").parse().map_err(|_| fault())?;
-        Ok(Self::Discovery { issuer: config.issuer.as_str().into(), origin, document })
+        Ok(Self::Discovery { issuer: address.issuer.as_str().into(), origin, document })
     }
 
     pub(super) async fn fetch(&self, clients: &IssuerClients) -> Result<Fetched, IssuerError> {

@@ -98,7 +98,7 @@ impl UserTokenError {
         matches!(self, Self::KeysUnavailable { .. })
     }
 
-    pub(super) fn of(error: JwsError, wanted: UserTokenKind) -> Self {
+    pub(crate) fn of(error: JwsError, wanted: UserTokenKind) -> Self {
         let malformed = |rule| Self::Malformed(Malformed { what: "it", rule });
         match error {
             JwsError::TooLong => malformed("must not be longer than 8 KiB"),

@@ -11,7 +11,7 @@ pub const GROUPS_MAX: usize = 32;
 /// The longest group, in bytes, without the name of its issuer.
 pub const GROUP_MAX_BYTES: usize = 64;
 
-pub(super) fn read(claims: &Json, config: &UserIssuerConfig) -> Result<BTreeSet<String>, UserTokenError> {
+pub(crate) fn read(claims: &Json, config: &UserIssuerConfig) -> Result<BTreeSet<String>, UserTokenError> {
     let Some(claim) = &config.groups_claim else { return Ok(BTreeSet::new()) };
     let Some(found) = find(claims, claim) else {
         return if is_left_out(claims, claim) {
@@ -32,7 +32,7 @@ pub(super) fn read(claims: &Json, config: &UserIssuerConfig) -> Result<BTreeSet<
 }
 
 /// A claim by its name, or by a JSON pointer (RFC 6901) through objects.
-fn find<'a>(claims: &'a Json, claim: &str) -> Option<&'a Json> {
+pub(crate) fn find<'a>(claims: &'a Json, claim: &str) -> Option<&'a Json> {
     let Some(path) = claim.strip_prefix('/') else { return claims.get(claim) };
     // RFC 6901 §4: `~1` first, or `~01` would become a slash.
     path.split('/').try_fold(claims, |value, part| value.get(&part.replace("~1", "/").replace("~0", "~")))

@@ -1,4 +1,5 @@
 use serde_json::Value;
+use vestibule_model::Thumbprint;
 
 use super::IssuerError;
 use crate::jws::{Algorithm, Key, KeyError};
@@ -6,7 +7,7 @@ use crate::jws::{Algorithm, Key, KeyError};
 /// The most keys of a JWK set, those that are no use to us included.
 pub const KEYS_MAX: usize = 100;
 /// The longest `kid` that is looked for, in bytes.
-pub(super) const KID_MAX_BYTES: usize = 255;
+pub(crate) const KID_MAX_BYTES: usize = 255;
 /// How many keys may share a `kid`: each is tried, so this bounds the signatures that one token can make us verify.
 const SAME_KID_MAX: usize = 4;
 /// How much of a `kid` is shown to an operator, in characters.
@@ -14,16 +15,16 @@ const SHOWN_CHARS: usize = 64;
 
 /// The keys of one issuer that signatures can be verified with.
 #[derive(Debug, Default)]
-pub(super) struct KeySet {
+pub(crate) struct KeySet {
     keys: Vec<(Option<Box<str>>, Key)>,
     skipped: Vec<String>,
 }
 
 /// Which key a token asks for.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Wanted<'a> {
-    pub(super) kid: Option<&'a str>,
-    pub(super) algorithm: Algorithm,
+pub(crate) struct Wanted<'a> {
+    pub(crate) kid: Option<&'a str>,
+    pub(crate) algorithm: Algorithm,
 }
 
 impl KeySet {
@@ -88,10 +89,16 @@ impl KeySet {
     }
 
     /// The keys that may have signed what wants this key; asked only if [`KeySet::knows`] it.
-    pub(super) fn fitting<'a>(&'a self, wanted: Wanted<'a>) -> impl Iterator<Item = &'a Key> {
+    pub(crate) fn fitting<'a>(&'a self, wanted: Wanted<'a>) -> impl Iterator<Item = &'a Key> {
         let is_meant = move |name: &Option<Box<str>>| wanted.kid.is_none() || name.as_deref() == wanted.kid;
         let named = self.keys.iter().filter(move |(name, _)| is_meant(name));
         named.map(|(_, key)| key).filter(move |key| key.fits(wanted.algorithm))
+    }
+
+    /// Whether a key is still there under the name that it had.
+    pub(crate) fn has(&self, kid: Option<&str>, key: &Thumbprint) -> bool {
+        let is_named = |name: &Option<Box<str>>| kid.is_none() || name.as_deref() == kid;
+        self.keys.iter().any(|(name, known)| is_named(name) && known.thumbprint() == *key)
     }
 
     fn all_fitting(&self, algorithm: Algorithm) -> impl Iterator<Item = &Key> {

@@ -7,7 +7,8 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 use vestibule_model::{Clock, Monotonic, Timestamp};
 
 use super::{
-    IssuerClients, IssuerError, KeySet, UserIssuerConfig, UserIssuerConfigError, Wanted,
+    IssuerClients, IssuerError, KeySet, Wanted,
+    address::{Address, Flaw},
     document::{Fetched, Location},
 };
 use crate::jws::Algorithm;
@@ -46,7 +47,7 @@ pub struct IssuerStatus {
 
 /// Why there is no key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Missing {
+pub(crate) enum Missing {
     /// The issuer does not have it.
     Unknown,
     /// The issuer could not be asked.
@@ -54,7 +55,7 @@ pub(super) enum Missing {
 }
 
 /// The keys of one issuer.
-pub(super) struct KeySource {
+pub(crate) struct KeySource {
     name: String,
     issuer: String,
     location: Location,
@@ -123,15 +124,15 @@ impl State {
 }
 
 impl KeySource {
-    pub(super) fn new(
-        config: &UserIssuerConfig,
+    pub(crate) fn new(
+        address: &Address,
         clients: IssuerClients,
         clock: Arc<dyn Clock>,
-    ) -> Result<Self, UserIssuerConfigError> {
+    ) -> Result<Self, Flaw> {
         Ok(Self {
-            name: config.name.clone(),
-            issuer: config.issuer.clone(),
-            location: Location::of(config)?,
+            name: address.name.clone(),
+            issuer: address.issuer.clone(),
+            location: Location::of(address)?,
             clients,
             clock,
             state: ArcSwap::default(),
@@ -140,7 +141,7 @@ impl KeySource {
     }
 
     /// The keys, if the wanted one is among them.
-    pub(super) async fn keys(self: &Arc<Self>, wanted: Wanted<'_>) -> Result<Arc<KeySet>, Missing> {
+    pub(crate) async fn keys(self: &Arc<Self>, wanted: Wanted<'_>) -> Result<Arc<KeySet>, Missing> {
         let now = self.clock.monotonic();
         let state = self.state.load_full();
         if !state.is_due(wanted, now) {
@@ -161,7 +162,7 @@ impl KeySource {
         self.state.load().lookup(wanted, self.clock.monotonic())
     }
 
-    pub(super) async fn warm(self: &Arc<Self>) {
+    pub(crate) async fn warm(self: &Arc<Self>) {
         let turn = Arc::clone(&self.turn).lock_owned().await;
         let now = self.clock.monotonic();
         let state = self.state.load_full();
@@ -170,14 +171,21 @@ impl KeySource {
         }
     }
 
-    pub(super) async fn test(self: &Arc<Self>) -> Result<IssuerStatus, Arc<IssuerError>> {
+    pub(crate) async fn test(self: &Arc<Self>) -> Result<IssuerStatus, Arc<IssuerError>> {
         let turn = Arc::clone(&self.turn).lock_owned().await;
         self.fetch(turn, None).await;
         let failure = self.state.load().failure.clone();
         failure.map_or_else(|| Ok(self.status()), Err)
     }
 
-    pub(super) fn status(&self) -> IssuerStatus {
+    /// The keys, if they may be used without asking the issuer again.
+    pub(crate) fn current(&self) -> Option<Arc<KeySet>> {
+        let (now, state) = (self.clock.monotonic(), self.state.load());
+        let known = state.known.as_ref().filter(|known| now.since(known.fetched) < REFRESH_INTERVAL);
+        known.map(|known| Arc::clone(&known.keys))
+    }
+
+    pub(crate) fn status(&self) -> IssuerStatus {
         let state = self.state.load();
         let known = state.known.as_ref();
         let keys = known.map(|known| known.keys.as_ref());
@@ -223,7 +231,7 @@ impl KeySource {
             }
             Err(error) => {
                 let cause = with_causes(&error);
-                tracing::warn!(issuer = self.name, cause, "the keys of an issuer of users cannot be fetched");
+                tracing::warn!(issuer = self.name, cause, "the keys of an issuer cannot be fetched");
                 (before.known.clone(), Some(Arc::new(error)))
             }
         };

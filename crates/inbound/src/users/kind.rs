@@ -28,10 +28,10 @@ impl fmt::Display for UserTokenKind {
 
 /// Whether the token itself says which kind it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Marked {
-    /// By `typ` of its header.
-    ByHeader,
-    /// Not by its header.
+pub(crate) enum Marked {
+    /// By `typ` of its header, or by a claim that no other kind has.
+    Yes,
+    /// Not so.
     No,
 }
 
@@ -43,14 +43,15 @@ const ACCESS_TOKEN: Profile =
 
 /// Claims by which some issuers mark the kind: Keycloak `typ`, Amazon Cognito `token_use`.
 const MARKS: [Mark; 2] = [
-    Mark { claim: "typ", id: "ID", access: "Bearer" },
-    Mark { claim: "token_use", id: "id", access: "access" },
+    // Keycloak calls an access token that is bound to a key `DPoP`.
+    Mark { claim: "typ", id: "ID", access: &["Bearer", "DPoP"] },
+    Mark { claim: "token_use", id: "id", access: &["access"] },
 ];
 
 struct Mark {
     claim: &'static str,
     id: &'static str,
-    access: &'static str,
+    access: &'static [&'static str],
 }
 
 /// What ties an ID token to the login it came from (OpenID Connect Core §3.1.3.6, §3.3.2.11; FAPI `s_hash`). An access
@@ -68,7 +69,7 @@ const CLIENT_AUTHENTICATION_CLAIMS: [&str; 2] = ["appidacr", "azpacr"];
 const SCOPE_CLAIMS: [&str; 2] = ["scope", "scp"];
 
 impl UserTokenKind {
-    pub(super) fn profile(self) -> &'static Profile {
+    pub(crate) fn profile(self) -> &'static Profile {
         match self {
             Self::IdToken => &ID_TOKEN,
             Self::AccessToken => &ACCESS_TOKEN,
@@ -77,7 +78,7 @@ impl UserTokenKind {
 
     /// Whether the issuer's access tokens may have this `typ`. The profile, which has to do before the issuer is known,
     /// allows the types of all issuers.
-    pub(super) fn check_header(
+    pub(crate) fn check_header(
         self,
         header: &Json,
         accepted: &BTreeSet<AccessTokenType>,
@@ -90,7 +91,7 @@ impl UserTokenKind {
                     return Err(self.refused("its `typ` is not among the issuer's `access_token_types`"));
                 }
                 Ok(match found {
-                    AccessTokenType::AtJwt => Marked::ByHeader,
+                    AccessTokenType::AtJwt => Marked::Yes,
                     AccessTokenType::Jwt => Marked::No,
                 })
             }
@@ -101,19 +102,19 @@ impl UserTokenKind {
     /// two kinds are told apart by what they carry, as far as they can be: an ID token without `nonce` and hashes and an
     /// access token without `scope` may look alike, which is why a mere `JWT` is an access token only where the operator
     /// says so.
-    pub(super) fn check_claims(self, claims: &Json, marked: Marked) -> Result<(), UserTokenError> {
+    pub(crate) fn check_claims(self, claims: &Json, marked: Marked) -> Result<(), UserTokenError> {
         // OpenID Connect Back-Channel Logout §2.4, RFC 8417 §2.2: older issuers send both without a type of their own.
         if claims.get("events").is_some() {
             return Err(self.refused("it reports an event"));
         }
-        let mut is_marked = marked == Marked::ByHeader;
+        let mut is_marked = marked == Marked::Yes;
         for mark in &MARKS {
             let Some(found) = claims.get(mark.claim) else { continue };
             let right = match self {
-                Self::IdToken => mark.id,
+                Self::IdToken => &[mark.id],
                 Self::AccessToken => mark.access,
             };
-            if found.as_str() != Some(right) {
+            if found.as_str().is_none_or(|found| !right.contains(&found)) {
                 return Err(self.refused("a claim says that it is another kind of token"));
             }
             is_marked = true;

@@ -14,14 +14,16 @@
 //! Who presents the token, and whether policy lets them act for the user, is the token endpoint's to say. What is
 //! revoked is containment's.
 
-mod claims;
+pub(crate) mod address;
+pub(crate) mod claims;
 mod config;
 mod document;
 mod error;
-mod groups;
-mod key_set;
-mod key_source;
-mod kind;
+pub(crate) mod groups;
+pub(crate) mod key_set;
+pub(crate) mod key_source;
+pub(crate) mod kind;
+pub(crate) mod mapping;
 mod token;
 
 use std::sync::Arc;
@@ -33,13 +35,14 @@ use crate::jws::Unverified;
 use key_set::{KID_MAX_BYTES, KeySet, Wanted};
 use key_source::{KeySource, Missing};
 
-pub use config::{AccessTokenType, UserIssuerConfig, UserIssuerConfigError};
+pub use config::{AccessTokenType, Callers, UserIssuerConfig, UserIssuerConfigError};
 pub use document::IssuerError;
 pub use error::UserTokenError;
 pub use groups::{GROUP_MAX_BYTES, GROUPS_MAX};
 pub use key_set::KEYS_MAX;
 pub use key_source::{IssuerStatus, KEPT_AT_MOST, REFETCH_INTERVAL, REFRESH_INTERVAL};
 pub use kind::UserTokenKind;
+pub use mapping::{ClaimNames, Mapping};
 pub use token::UserToken;
 
 /// The clients that keys are fetched with, one per class of addresses.
@@ -61,10 +64,11 @@ pub struct UserIssuers {
     clock: Arc<dyn Clock>,
 }
 
+/// One of them, with its keys.
 #[derive(Debug)]
-struct Issuer {
-    config: Arc<UserIssuerConfig>,
-    source: Arc<KeySource>,
+pub(crate) struct Issuer {
+    pub(crate) config: Arc<UserIssuerConfig>,
+    pub(crate) source: Arc<KeySource>,
 }
 
 /// Why an issuer could not be tested.
@@ -101,7 +105,8 @@ impl UserIssuers {
         Self::check(&configs, own_issuer)?;
         let mut issuers: Vec<Issuer> = Vec::with_capacity(configs.len());
         for config in configs {
-            let source = KeySource::new(&config, clients.clone(), Arc::clone(&clock))?;
+            let source = KeySource::new(&config.address(), clients.clone(), Arc::clone(&clock))
+                .map_err(|flaw| config.flawed(&flaw))?;
             issuers.push(Issuer { config: Arc::new(config), source: Arc::new(source) });
         }
         Ok(Self { issuers, own_issuer: own_issuer.into(), clock })
@@ -148,6 +153,25 @@ impl UserIssuers {
         claims::read(claims, kind, token, &issuer.config, &self.own_issuer, self.clock.now())
     }
 
+    /// The issuer of that identifier, if its access tokens are callers.
+    pub(crate) fn of_callers(&self, issuer: &str) -> Option<&Issuer> {
+        self.issuers.iter().find(|known| known.config.issuer == issuer && known.config.callers.is_some())
+    }
+
+    /// Whether access tokens of any of them are callers.
+    #[must_use]
+    pub fn have_callers(&self) -> bool {
+        self.issuers.iter().any(|issuer| issuer.config.callers.is_some())
+    }
+
+    pub(crate) fn own_issuer(&self) -> &Arc<str> {
+        &self.own_issuer
+    }
+
+    pub(crate) fn clock(&self) -> &Arc<dyn Clock> {
+        &self.clock
+    }
+
     /// Fetches the keys of every issuer that has none yet or whose keys are half-way to their next refresh. Called at
     /// the start and every few minutes, it keeps requests from waiting for an issuer. What fails is logged and shown by
     /// [`UserIssuers::status`]; the next request tries again.
@@ -180,7 +204,7 @@ impl UserIssuers {
 }
 
 impl Issuer {
-    async fn keys(&self, wanted: Wanted<'_>) -> Result<Arc<KeySet>, UserTokenError> {
+    pub(crate) async fn keys(&self, wanted: Wanted<'_>) -> Result<Arc<KeySet>, UserTokenError> {
         if wanted.kid.is_some_and(|kid| kid.len() > KID_MAX_BYTES) {
             return Err(UserTokenError::KeyUnknown);
         }

@@ -7,7 +7,7 @@ use http::{HeaderMap, header::AUTHORIZATION};
 use vestibule_inbound::{Authenticator, Outcome, Presented, Scheme};
 use vestibule_model::Denial;
 
-use crate::support::{Door, bearer, claims, dpop, header, presented};
+use crate::support::{Door, at_once, bearer, claims, dpop, header, presented};
 
 fn denial(door: &Door, headers: &HeaderMap, query: Option<&str>) -> Denial {
     door.present(headers, query).unwrap_err().denial
@@ -92,7 +92,7 @@ impl Scheme for Tripwire {
         "tripwire"
     }
 
-    fn verify(&self, _presented: &Presented<'_>) -> Outcome {
+    fn verify<'a>(&'a self, _presented: &'a Presented<'a>) -> Outcome<'a> {
         self.0.fetch_add(1, Ordering::SeqCst);
         Outcome::NotPresented
     }
@@ -103,7 +103,7 @@ fn a_rejected_credential_is_not_tried_as_another_kind() {
     let door = Door::new();
     let asked = Arc::new(AtomicUsize::new(0));
     let both = Authenticator::new(vec![Box::new(door.hop_tokens()), Box::new(Tripwire(Arc::clone(&asked)))]);
-    let authenticate = |headers: HeaderMap| both.authenticate(&presented(&headers, None));
+    let authenticate = |headers: HeaderMap| at_once(both.authenticate(&presented(&headers, None)));
 
     assert_eq!(authenticate(bearer("a.b.c")).unwrap_err().denial, Denial::TokenInvalid);
     assert_eq!(authenticate(dpop("a.b.c", &[])).unwrap_err().denial, Denial::TokenInvalid);

@@ -8,8 +8,8 @@ use vestibule_inbound::{Caller, Presented};
 use vestibule_model::Denial;
 
 use crate::support::{
-    Door, RESOURCE, Signer, bearer, changed, claims, dpop, dpop_claims, dpop_header, header, presented,
-    spawned,
+    Door, RESOURCE, Signer, app, at_once, bearer, changed, claims, dpop, dpop_claims, dpop_header, header,
+    presented, spawned,
 };
 
 /// A door, and a good bound token of the holder.
@@ -126,8 +126,9 @@ fn the_proof_is_for_the_method_and_the_url_of_this_request() {
     let (door, token) = bound();
     let present = |method, url| {
         let headers = dpop(&token, &[&door.proof(&token)]);
-        let presented = Presented { headers: &headers, query: Some("a=b"), resource: RESOURCE, method, url };
-        door.authenticator.authenticate(&presented).map(|_| ()).map_err(|refusal| refusal.denial)
+        let presented =
+            Presented { headers: &headers, query: Some("a=b"), resource: RESOURCE, app: app(), method, url };
+        at_once(door.authenticator.authenticate(&presented)).map(|_| ()).map_err(|refusal| refusal.denial)
     };
     assert_eq!(present("POST", RESOURCE), Ok(()));
     assert_eq!(present("DELETE", RESOURCE), Err(Denial::ProofInvalid));
@@ -162,7 +163,7 @@ fn a_bad_token_is_refused_for_what_it_is_and_uses_up_no_proof() {
     door.clock.advance(Duration::from_secs(5));
     let headers = dpop(&token, &[&proof]);
     let elsewhere = Presented { resource: "https://gw.test/mcp", ..presented(&headers, None) };
-    let refusal = door.authenticator.authenticate(&elsewhere).unwrap_err();
+    let refusal = at_once(door.authenticator.authenticate(&elsewhere)).unwrap_err();
     assert_eq!(refusal.denial, Denial::TokenWrongAudience);
     assert!(door.dpop(&token, &[&proof]).is_ok());
 

@@ -10,6 +10,7 @@ mod dpop;
 mod hop_tokens;
 mod jws;
 mod keys;
+mod outside;
 mod support;
 mod users_config;
 mod users_issuer;

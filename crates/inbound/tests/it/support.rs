@@ -1,5 +1,5 @@
 use std::sync::{
-    Arc,
+    Arc, LazyLock,
     atomic::{AtomicUsize, Ordering},
 };
 
@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use vestibule_inbound::{
     Authenticator, Caller, HopTokens, Presented, VerificationKeys, dpop::Proofs, jws::Key,
 };
-use vestibule_model::{Denial, Digest, FixedClock, Refusal, SeededEntropy, Timestamp};
+use vestibule_model::{AppId, Denial, Digest, FixedClock, Refusal, SeededEntropy, Timestamp};
 
 pub(crate) const ISSUER: &str = "https://gw.test";
 pub(crate) const RESOURCE: &str = "https://gw.test/apps/sandbox/mcp";
@@ -172,7 +172,7 @@ impl Door {
     }
 
     pub(crate) fn present(&self, headers: &HeaderMap, query: Option<&str>) -> Result<Caller, Refusal> {
-        self.authenticator.authenticate(&presented(headers, query))
+        at_once(self.authenticator.authenticate(&presented(headers, query)))
     }
 
     /// As a bearer token.
@@ -217,7 +217,7 @@ fn hop_tokens(
 }
 
 pub(crate) fn presented<'a>(headers: &'a HeaderMap, query: Option<&'a str>) -> Presented<'a> {
-    Presented { headers, query, resource: RESOURCE, method: "POST", url: RESOURCE }
+    Presented { headers, query, resource: RESOURCE, app: app(), method: "POST", url: RESOURCE }
 }
 
 pub(crate) fn bearer(token: &str) -> HeaderMap {
@@ -233,4 +233,20 @@ pub(crate) fn dpop(token: &str, proofs: &[&str]) -> HeaderMap {
         headers.append(HeaderName::from_static("dpop"), proof.parse().unwrap());
     }
     headers
+}
+
+/// What comes without waiting: nothing but the keys of an outside issuer is ever waited for.
+pub(crate) fn at_once<T>(future: impl Future<Output = T>) -> T {
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    let done = match std::pin::pin!(future).poll(&mut context) {
+        std::task::Poll::Ready(done) => Some(done),
+        std::task::Poll::Pending => None,
+    };
+    done.unwrap()
+}
+
+/// The application of [`RESOURCE`].
+pub(crate) fn app() -> &'static AppId {
+    static APP: LazyLock<AppId> = LazyLock::new(|| AppId::new("sandbox").unwrap());
+    &APP
 }

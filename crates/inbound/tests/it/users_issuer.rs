@@ -180,6 +180,7 @@ pub(crate) fn config(name: &str, identifier: &str) -> UserIssuerConfig {
         groups_claim: Some("groups".to_owned()),
         groups: None,
         access_token_types: BTreeSet::from([AccessTokenType::AtJwt, AccessTokenType::Jwt]),
+        callers: None,
     }
 }
 

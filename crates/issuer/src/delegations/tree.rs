@@ -3,7 +3,7 @@ use std::{convert::Infallible, sync::Arc, time::Duration};
 use quick_cache::sync::Cache;
 use tokio::sync::Mutex;
 use vestibule_containment::Containment;
-use vestibule_model::{Clock, Delegation, Digest, Entropy, Jti, NodeId, Timestamp};
+use vestibule_model::{Clock, Delegation, Digest, Entropy, NodeId, Timestamp, TokenId};
 use vestibule_store::{By, Expect, Kind, Op, Put, Record, Store, StoreError};
 
 use super::{PAGE, read, room::Room};
@@ -67,7 +67,7 @@ impl Tree {
     pub(crate) fn check(
         &self,
         node: &Delegation,
-        token: Option<(&Jti, Timestamp)>,
+        token: Option<(&TokenId, Timestamp)>,
     ) -> Result<(), OAuthError> {
         Ok(Lineage::of_node(node).check(&self.containment, &self.issuer, Some(&node.app), token)?)
     }

@@ -99,7 +99,11 @@ reasons! {
     AssertionNotYetValid, "assertion-not-yet-valid", InvalidClient, NOT_PROVEN;
     /// Used before.
     AssertionReplayed, "assertion-replayed", InvalidClient, NOT_PROVEN;
-    /// An agent of the chain is not registered, and does not stand on a delegation by its key either.
+    /// A platform vouches for a workload that no rule is for, or not with these claims.
+    WorkloadUnknown, "workload-unknown", InvalidClient, NOT_PROVEN;
+    /// The keys of the platform that vouches for the workload cannot be had.
+    AssertionKeysUnavailable, "assertion-keys-unavailable", TemporarilyUnavailable, NOT_NOW;
+    /// An agent of the chain is not registered, has no rule (any more), and does not stand on a delegation by its key either.
     AgentUnknown, "agent-unknown", InvalidRequest, TOKEN_BAD;
     /// The agent has been taken out of use.
     AgentRetired, "agent-retired", InvalidClient, NOT_PROVEN;

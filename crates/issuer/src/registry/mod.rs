@@ -12,7 +12,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use secrecy::SecretString;
-use vestibule_model::{Agent, AgentId, Clock, Directory, Entropy, Malformed, Thumbprint};
+use vestibule_model::{Agent, AgentId, Clock, Directory, Entropy, Malformed, Thumbprint, WorkloadRules};
 use vestibule_store::{Change, Expect, Kind, Op, Put, Record, Store, StoreError, Subscriber};
 
 use credential::StoredCredential;
@@ -81,7 +81,19 @@ impl Registry {
     /// An empty one. It fills when it is given to a `Follower`, as a subscriber.
     #[must_use]
     pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Arc<Self> {
-        let (held, directory, listeners) = Default::default();
+        Self::ruled(store, clock, entropy, Arc::default())
+    }
+
+    /// An empty one beside which others are agents by these rules.
+    #[must_use]
+    pub fn ruled(
+        store: Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+        rules: Arc<WorkloadRules>,
+    ) -> Arc<Self> {
+        let directory = ArcSwap::from_pointee(Directory::default().ruled(rules));
+        let (held, listeners) = Default::default();
         Arc::new(Self { store, clock, entropy, held, directory, listeners })
     }
 
@@ -133,7 +145,13 @@ impl Registry {
         Ok(secret)
     }
 
-    /// The agent of that id.
+    /// The agent of that id, registered or by a rule.
+    #[must_use]
+    pub fn known(&self, id: &AgentId) -> Option<Arc<Agent>> {
+        self.directory.load().find(id)
+    }
+
+    /// The registered agent of that id.
     #[must_use]
     pub fn get(&self, id: &AgentId) -> Option<Registered> {
         self.held().agents.get(id).cloned()
@@ -210,8 +228,12 @@ impl Registry {
             held.credentials.retain(|id, _| id.as_str() != change.key);
         } else {
             held.agents.retain(|id, _| id.as_str() != change.key);
-            self.publish(held.agents.values().map(|one| Arc::clone(&one.agent)).collect());
+            self.publish(self.filled(&held));
         }
+    }
+
+    fn filled(&self, held: &Held) -> Directory {
+        self.directory.load().refilled(held.agents.values().map(|one| Arc::clone(&one.agent)))
     }
 
     /// INVARIANT: called with the lock on `held`, so that no older snapshot is published over a newer one.
@@ -255,6 +277,7 @@ impl Held {
             | Kind::SigningKey
             | Kind::Secret
             | Kind::UpstreamToken
+            | Kind::UserToken
             | Kind::Breaker
             | Kind::Operations
             | Kind::Incident
@@ -275,7 +298,7 @@ impl Subscriber for Registry {
             fresh.insert(record)?;
         }
         *held = fresh;
-        self.publish(held.agents.values().map(|one| Arc::clone(&one.agent)).collect());
+        self.publish(self.filled(&held));
         Ok(())
     }
 

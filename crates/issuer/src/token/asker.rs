@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use vestibule_containment::Path;
-use vestibule_model::{Actor, Agent, AgentId, NodeId, PathNode, Represented, Thumbprint, UserGrant};
+use vestibule_model::{
+    Actor, Agent, AgentId, NodeId, PathNode, Represented, Thumbprint, Timestamp, TokenId, UserGrant,
+};
 
 use super::{Asked, mint::Granted, narrow};
 use crate::{
@@ -19,51 +21,74 @@ pub(super) struct Asker {
     pub(super) client: Option<Thumbprint>,
     /// The key that it proved beside, for the token to be bound to.
     pub(super) bound: Option<Thumbprint>,
+    /// The token by which a platform vouches for it, if it is a workload.
+    pub(super) token: Option<TokenId>,
 }
 
 impl Issuer {
     /// Who asks, by client authentication, and the key that it proves beside (RFC 9449 §5).
     pub(super) async fn asker(&self, asked: Asked<'_>) -> Result<Asker, OAuthError> {
-        let recognised = self.clients.recognise(asked.request.headers, asked.form)?;
+        let recognised = self.clients.recognise(asked.request.headers, asked.form).await?;
         let proof = self.proof(asked.request, &self.endpoints.token, None)?;
-        let Client { agent, key } = self.clients.admit(recognised).await?;
-        self.admit(&agent.id, key).map_err(|error| error.of(&agent.id))?;
-        Ok(Asker { agent, client: key, bound: proof.map(|proof| proof.key) })
+        let bound = proof.map(|proof| proof.key);
+        let client = self.clients.admit(recognised, bound).await?;
+        self.admit(&client).map_err(|error| error.of(&client.agent.id))?;
+        let token = client.token.map(|(token, _)| token);
+        Ok(Asker { agent: client.agent, client: client.key, bound, token })
     }
 
-    /// Whether the agent may be given anything at all. `client` is the registered key that it authenticated with.
+    /// Whether a client may be given anything at all.
     ///
     /// The attack: a key that was stolen and revoked still signs assertions that verify, for the registry does not know
     /// that it is revoked.
-    pub(crate) fn admit(&self, agent: &AgentId, client: Option<Thumbprint>) -> Result<(), OAuthError> {
+    pub(crate) fn admit(&self, client: &Client) -> Result<(), OAuthError> {
+        let presented = client.token.as_ref().map(|(token, issued_at)| (token, *issued_at));
+        self.is_let_in(&client.agent.id, client.key, presented)
+    }
+
+    /// Whether an agent that proves a key which stands on its path may ask for anything at all.
+    pub(crate) fn may_ask(&self, agent: &AgentId) -> Result<(), OAuthError> {
+        self.is_let_in(agent, None, None)
+    }
+
+    /// `presented` is the token of a workload, which is as old as it says: it may be from before a back-dated order.
+    fn is_let_in(
+        &self,
+        agent: &AgentId,
+        client: Option<Thumbprint>,
+        presented: Option<(&TokenId, Timestamp)>,
+    ) -> Result<(), OAuthError> {
         let agents = [Actor { issuer: Arc::clone(&self.name), agent: agent.clone() }];
-        let issued_at = self.clock.now();
+        let (jti, at) = presented.unzip();
+        let issued_at = at.unwrap_or_else(|| self.clock.now());
         // Keys stand on nodes, and there is none yet: one that nobody else names.
         let proven =
             |key| PathNode { id: NodeId::random(self.entropy.as_ref()), since: issued_at, keys: vec![key] };
         Ok(self.containment.check(&Path {
-            jti: None,
+            jti,
             issued_at,
             agents: &agents,
             nodes: client.map(proven).as_slice(),
             user: None,
+            behind: None,
             app: None,
             calls: &[],
         })?)
     }
 
     /// Where a key proves who asks, no client authentication is needed. One that is sent counts all the same: nobody
-    /// acts with another agent's token in their own name. Gives the registered key of the client authentication, if one
+    /// acts with another agent's token in their own name. `proven` is the key that proves. Gives the registered key of the client authentication, if one
     /// was sent with a key.
     pub(super) async fn agrees(
         &self,
         asked: Asked<'_>,
         agent: &AgentId,
+        proven: Option<Thumbprint>,
     ) -> Result<Option<Thumbprint>, OAuthError> {
         if Clients::is_presented(asked.request.headers, asked.form) {
-            let recognised = self.clients.recognise(asked.request.headers, asked.form)?;
-            let client = self.clients.admit(recognised).await?;
-            self.admit(&client.agent.id, client.key)?;
+            let recognised = self.clients.recognise(asked.request.headers, asked.form).await?;
+            let client = self.clients.admit(recognised, proven).await?;
+            self.admit(&client)?;
             return if client.agent.id == *agent { Ok(client.key) } else { Err(not_of_token()) };
         }
         // RFC 6749 §3.2.1: a client without authentication may name itself.
@@ -80,7 +105,7 @@ impl Issuer {
         asker: &Asker,
         on_behalf_of: Option<(Represented, UserGrant)>,
     ) -> Result<Granted, OAuthError> {
-        let Asker { agent, client, bound } = asker;
+        let Asker { agent, client, bound, .. } = asker;
         let scopes = narrow::scopes(asked.form, &agent.scopes)?;
         let resource = self.resources.choose(agent, &asked.form.resources())?;
         let authority = narrow::authority(asked.form, &resource.identifier)?;

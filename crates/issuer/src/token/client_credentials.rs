@@ -7,7 +7,7 @@ impl Issuer {
         let asker = self.asker(asked).await?;
         let granted = async {
             let granted = self.rooted(asked, &asker, None).await?;
-            self.mint(granted)
+            self.mint(granted).map(|response| response.resting_on(asker.token.clone()))
         };
         granted.await.map_err(|error| error.of(&asker.agent.id))
     }

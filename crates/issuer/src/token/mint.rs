@@ -3,7 +3,7 @@ use std::collections::BTreeSet;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 use vestibule_inbound::{ACCESS_TOKEN_TYPE, jws::TOKEN_MAX_BYTES};
-use vestibule_model::{Agent, Authority, Delegation, Jti, Thumbprint, Timestamp};
+use vestibule_model::{Agent, Authority, Delegation, Jti, Thumbprint, Timestamp, TokenId};
 use vestibule_policy::Decision;
 
 use super::claims;
@@ -42,7 +42,7 @@ pub struct Minted {
     /// what outlives the token, a stream, ends.
     pub delegation: Delegation,
     /// Its identifier.
-    pub jti: Jti,
+    pub jti: TokenId,
     /// The scopes granted: those of the node, or fewer.
     pub scopes: BTreeSet<String>,
     /// Its `authorization_details`: those of the node, or less.
@@ -55,6 +55,8 @@ pub struct Minted {
     pub made: bool,
     /// What policy decided, if it was asked whether the agent may delegate.
     pub decision: Option<Decision>,
+    /// The token of an outside issuer that was shown for it: the human's, or else that of the workload which asks.
+    pub rests_on: Option<TokenId>,
 }
 
 impl TokenResponse {
@@ -76,6 +78,12 @@ impl TokenResponse {
             members.extend(given);
         }
         body
+    }
+
+    /// With the outside token that was shown for it.
+    pub(super) fn resting_on(mut self, token: Option<TokenId>) -> Self {
+        self.minted.rests_on = token;
+        self
     }
 
     /// As the answer to a token exchange. RFC 8693 §2.2.1: `issued_token_type` is REQUIRED.
@@ -125,8 +133,10 @@ impl Issuer {
         if expires_in <= 0 {
             return Err(OAuthError::new(Reason::DelegationEnded, "the delegation ends within this second"));
         }
-        let jti = Jti::random(self.entropy.as_ref());
-        let minted = Minted { delegation, jti, scopes, authority, expires_at, bound_to, made, decision };
+        let jti = TokenId::from(Jti::random(self.entropy.as_ref()));
+        let rests_on = None;
+        let minted =
+            Minted { delegation, jti, scopes, authority, expires_at, bound_to, made, decision, rests_on };
         let agent = self.described(&minted.delegation);
         let claims = claims::of(&minted, agent.as_deref(), &self.config, now);
         let length = claims.to_string().len().div_ceil(3) * 4 + ENVELOPE_BYTES;
@@ -137,10 +147,10 @@ impl Issuer {
     }
 
     /// The agent whose custom claims the token shows: the one that acts or, of an agent that is known by its key alone,
-    /// the nearest registered one above it, whose groups it has too.
+    /// the nearest other one above it, whose groups it has too.
     fn described(&self, delegation: &Delegation) -> Option<std::sync::Arc<Agent>> {
         let mut agents = delegation.chain.iter().rev();
         let registered = agents.find(|agent| agent.as_key().is_none())?;
-        self.registry.get(registered).map(|registered| registered.agent)
+        self.registry.known(registered)
     }
 }

@@ -68,7 +68,7 @@ impl Store for Gone {
 /// The issuer of `world`, on another store or with another view of what is revoked.
 fn issuer(world: &World, store: Arc<dyn Store>, containment: Arc<Containment>) -> Issuer {
     let clock = Arc::<FixedClock>::clone(&world.clock);
-    let backing = Backing { store, clock, entropy: Arc::new(SeededEntropy::new(9)) };
+    let backing = Backing { store, clock, entropy: Arc::new(SeededEntropy::new(9)), user_tokens: None };
     let (registry, keys) = (Arc::clone(&world.registry), Arc::clone(&world.keys));
     let judges = Judges { containment, ..world.judges.clone() };
     Issuer::new(config(&["sandbox"]), backing, registry, keys, judges).unwrap()

@@ -146,6 +146,7 @@ impl World {
             agents: caller.chain().actors(),
             nodes: &token.nodes,
             user: caller.represented(),
+            behind: None,
             app: Some(&app),
             calls: &token.calls,
         };

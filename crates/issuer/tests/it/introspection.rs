@@ -206,6 +206,7 @@ async fn the_caller_and_the_called_may_ask_about_the_token_between_them() {
         agents: caller.chain().actors(),
         nodes: &caller.token().nodes,
         user: None,
+        behind: None,
         app: None,
         calls: &[],
     };

@@ -93,6 +93,7 @@ fn call(world: &World, holder: &Holder, agent: &str, id: AttemptId) -> (Passage,
         agents: caller.chain().actors(),
         nodes: &token.nodes,
         user: caller.represented(),
+        behind: None,
         app: None,
         calls: &token.calls,
     };
@@ -313,7 +314,7 @@ async fn revoking_the_caller_ends_what_was_made_within_its_call() {
 async fn a_revoked_or_expired_token_about_a_call_is_refused() {
     let call = Call::new().await;
     let jti = payload(&call.token)["jti"].as_str().unwrap().to_owned();
-    call.world.revoke(DenyKey::Token(vestibule_model::Jti::parse(&jti).unwrap())).await;
+    call.world.revoke(DenyKey::Token(vestibule_model::TokenId::parse(&jti).unwrap())).await;
     assert_eq!(call.refused(&[]).await, Reason::TokenRevoked);
     let call = Call::new().await;
     call.world.clock.advance(LIFE);

@@ -19,6 +19,7 @@ fn meddled(mut world: World) -> (World, Arc<Meddler>) {
         store: Arc::<Meddler>::clone(&meddler),
         clock: Arc::<FixedClock>::clone(&world.clock),
         entropy: Arc::new(SeededEntropy::new(77)),
+        user_tokens: None,
     };
     let (registry, keys) = (Arc::clone(&world.registry), Arc::clone(&world.keys));
     let issuer = Issuer::new(config(&["sandbox"]), backing, registry, keys, world.judges.clone());

@@ -16,6 +16,7 @@ use vestibule_inbound::{
     Authenticator, Caller, HopTokens, Presented,
     dpop::Proofs,
     users::{IssuerClients, UserIssuerConfig, UserIssuers},
+    workloads::WorkloadIssuers,
 };
 use vestibule_issuer::{
     Backing, Issuer, IssuerConfig, Judges, Keys, NewAgent, OAuthError, Reason, Registry, TokenRequest,
@@ -110,13 +111,18 @@ pub(crate) fn lock(policies: &str) -> Arc<Lock> {
 }
 
 pub(crate) fn users(configs: Vec<UserIssuerConfig>, clock: &Arc<FixedClock>) -> Arc<UserIssuers> {
-    let client = |addresses| Client::new(addresses, EgressLimits::default(), Trust::default());
-    let clients = IssuerClients {
-        operator: client(Addresses::Operator).unwrap(),
-        stranger: client(Addresses::Stranger).unwrap(),
-    };
     let clock = Arc::<FixedClock>::clone(clock);
-    Arc::new(UserIssuers::new(configs, &clients, ISSUER, clock).unwrap())
+    Arc::new(UserIssuers::new(configs, &clients(), ISSUER, clock).unwrap())
+}
+
+fn no_workloads(clock: &Arc<FixedClock>) -> Arc<WorkloadIssuers> {
+    let clock = Arc::<FixedClock>::clone(clock);
+    Arc::new(WorkloadIssuers::new(Vec::new(), &[], &clients(), ISSUER, clock).unwrap())
+}
+
+fn clients() -> IssuerClients {
+    let client = |addresses| Client::new(addresses, EgressLimits::default(), Trust::default()).unwrap();
+    IssuerClients { operator: client(Addresses::Operator), stranger: client(Addresses::Stranger) }
 }
 
 /// What differs from the usual world.
@@ -161,6 +167,7 @@ impl World {
             store: Arc::clone(&store),
             clock: Arc::<FixedClock>::clone(&clock),
             entropy: Arc::new(SeededEntropy::new(plan.seed)),
+            user_tokens: None,
         };
         let registry = Registry::new(Arc::clone(&store), backing.clock.clone(), backing.entropy.clone());
         let keys = Keys::open(Arc::clone(&store), ground.vault().await, backing.clock.clone(), TOKEN_TTL)
@@ -171,6 +178,7 @@ impl World {
             lock: lock(plan.policies),
             proofs: Proofs::new(backing.clock.clone(), &OsEntropy),
             users: users(plan.user_issuers, &clock),
+            workloads: no_workloads(&clock),
         };
         let subscribers: Vec<Arc<dyn Subscriber>> = vec![
             Arc::<Registry>::clone(&registry),
@@ -244,8 +252,10 @@ impl World {
 
     /// What door one says.
     pub(crate) fn enter(&self, headers: &HeaderMap, resource: &str) -> Result<Caller, Denial> {
-        let presented = Presented { headers, query: None, resource, method: "POST", url: resource };
-        self.door.authenticate(&presented).map_err(|refusal| refusal.denial)
+        let app = AppId::new("app").unwrap();
+        let presented =
+            Presented { headers, query: None, resource, app: &app, method: "POST", url: resource };
+        at_once(self.door.authenticate(&presented)).map_err(|refusal| refusal.denial)
     }
 
     pub(crate) async fn revoke(&self, key: DenyKey) {
@@ -288,4 +298,14 @@ pub(crate) fn basic(id: &str, secret: &str) -> HeaderMap {
     let value = format!("Basic {}", STANDARD.encode(format!("{id}:{secret}")));
     headers.insert(AUTHORIZATION, value.parse().unwrap());
     headers
+}
+
+/// What comes without waiting: nothing but the keys of an outside issuer is ever waited for.
+pub(crate) fn at_once<T>(future: impl Future<Output = T>) -> T {
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    let done = match std::pin::pin!(future).poll(&mut context) {
+        std::task::Poll::Ready(done) => Some(done),
+        std::task::Poll::Pending => None,
+    };
+    done.unwrap()
 }

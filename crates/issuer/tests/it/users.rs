@@ -38,6 +38,7 @@ impl Town {
             groups_claim: Some("groups".into()),
             groups: None,
             access_token_types: [AccessTokenType::AtJwt].into(),
+            callers: None,
         };
         let world = World::planned(&ground, Plan { user_issuers: vec![issuer], ..Plan::default() }).await;
         let secret = world.add(worker()).await;
@@ -298,6 +299,7 @@ async fn an_issuer_that_cannot_be_reached_is_no_refusal() {
         groups_claim: None,
         groups: None,
         access_token_types: [].into(),
+        callers: None,
     };
     let world = World::planned(&ground, Plan { user_issuers: vec![issuer], ..Plan::default() }).await;
     let secret = world.add(worker()).await;

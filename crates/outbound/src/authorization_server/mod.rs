@@ -105,6 +105,14 @@ enum As<'a> {
 }
 
 impl AuthorizationServer {
+    /// As whom the operator knows it, where they said so.
+    pub(crate) fn issuer(&self) -> Option<&str> {
+        match &self.config.endpoints {
+            EndpointsConfig::Discovered { issuer } => Some(issuer),
+            EndpointsConfig::Given { issuer, .. } => issuer.as_deref(),
+        }
+    }
+
     pub(crate) fn name(&self) -> &str {
         &self.config.name
     }

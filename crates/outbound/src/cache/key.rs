@@ -3,7 +3,8 @@ use std::{collections::BTreeSet, sync::Arc};
 use serde::{Deserialize, Serialize};
 use vestibule_inbound::Caller;
 use vestibule_model::{
-    Actor, AgentId, AppId, AttemptId, Digest, NodeId, PathNode, Represented, Timestamp, UserId,
+    Actor, AgentId, AppId, AttemptId, Behind, Digest, NodeId, PathNode, Represented, Timestamp, TokenId,
+    UserId,
 };
 
 /// Which token serves a call.
@@ -56,6 +57,12 @@ pub struct MintedFor {
     pub user: Option<Represented>,
     /// The calls within which it was asked for: it ends with them.
     pub calls: Vec<AttemptId>,
+    /// The token of an outside issuer that it rests on.
+    #[serde(default)]
+    pub token: Option<TokenId>,
+    /// Who else stands behind that.
+    #[serde(default)]
+    pub behind: Option<Behind>,
 }
 
 /// A token that is wanted: which one, for whom, and how long at most.
@@ -89,6 +96,8 @@ impl Ask {
             nodes: Vec::new(),
             user: None,
             calls: Vec::new(),
+            token: None,
+            behind: None,
         };
         let key = target.key(app, Holder::App, None);
         Self { key, minted_for, ends_at: None, caller: None, depth: 0 }
@@ -115,6 +124,8 @@ impl Ask {
             nodes: token.nodes.clone(),
             user: caller.represented().cloned(),
             calls: token.calls.clone(),
+            token: Some(token.jti.clone()).filter(TokenId::is_foreign),
+            behind: token.behind.clone(),
         };
         Self {
             key: target.key(app, holder, caller.user().cloned()),

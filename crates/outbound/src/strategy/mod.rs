@@ -17,7 +17,9 @@ mod vouching;
 use std::{collections::HashMap, fmt, path::Path, sync::Arc};
 
 use schemars::JsonSchema;
+use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
+use vestibule_inbound::Caller;
 use vestibule_model::{AgentId, AppId, Denial, Digest, Fault, Refusal, Stop};
 use vestibule_policy::Permit;
 
@@ -45,7 +47,7 @@ pub use txn_token::{TXN_TOKEN_TYPE, TxnTokenConfig};
 use vouching::Vouching;
 
 use crate::{
-    Backing, Calling, OutboundError,
+    Backing, Calling, OutboundError, UserTokens,
     access::{AccessFacts, Placement, Purpose, Used},
     authorization_server::{AuthorizationServer, ServerMaker},
     cache::Cache,
@@ -118,6 +120,22 @@ impl StrategyConfig {
         }
     }
 
+    /// Whether it exchanges the tokens with which users were proven, so that they have to be kept.
+    #[must_use]
+    pub fn needs_user_tokens(&self) -> bool {
+        match self {
+            Self::TokenExchange(config) => config.subject == Subject::UserToken,
+            Self::EntraObo(config) => config.mode == EntraMode::OnBehalfOf,
+            Self::None
+            | Self::Static(_)
+            | Self::Agent(_)
+            | Self::ClientCredentials(_)
+            | Self::JwtBearer(_)
+            | Self::Assertion(_)
+            | Self::TxnToken(_) => false,
+        }
+    }
+
     /// The authorization server that it needs, by its name in the configuration.
     #[must_use]
     pub fn server(&self) -> Option<&str> {
@@ -173,6 +191,15 @@ fn configuration(config: &impl fmt::Debug, server: &AuthorizationServer) -> Dige
 }
 
 /// The application is called in a user's name, and there is no user.
+/// The token with which the human was proven: what came with this very call, or what the root rests on.
+async fn user_token(caller: &Caller, kept: &dyn UserTokens) -> Result<Option<SecretString>, Fault> {
+    match (&caller.token().user_token, caller.token().nodes.first()) {
+        (Some(token), _) => Ok(Some(SecretString::clone(token))),
+        (None, Some(root)) => kept.of_root(&root.id).await,
+        (None, None) => Ok(None),
+    }
+}
+
 fn user_required() -> Refusal {
     let mut refusal = Refusal::new(Denial::UserRequired, "the caller acts for no user");
     refusal.hints = vec![

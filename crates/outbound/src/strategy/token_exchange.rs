@@ -13,7 +13,7 @@ use super::{
     client_credentials::own_token,
     scopes::Scopes,
     token_source::TokenSource,
-    user_required,
+    user_required, user_token,
     vouching::Vouching,
 };
 use crate::{
@@ -158,11 +158,11 @@ impl TokenExchange {
                 Ok((cache.obtain(above, &source).await?.token.clone(), ACCESS_TOKEN))
             }
             (Subject::UserToken, _, _) => {
-                let root = caller.token().nodes.first();
-                let token = match root {
-                    Some(root) => self.user_tokens.of_root(&root.id).await?,
-                    None => None,
-                };
+                // Nobody but its issuer is shown it: anybody else would be one more party that can present it.
+                if self.server.issuer() != Some(user.issuer.as_str()) {
+                    return Err(Stop::from(no_user_token()));
+                }
+                let token = user_token(caller, self.user_tokens.as_ref()).await?;
                 let token = token.ok_or_else(|| Stop::from(no_user_token()))?;
                 Ok((token, self.config.subject_token_type.urn()))
             }

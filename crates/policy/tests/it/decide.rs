@@ -45,7 +45,7 @@ fn an_agent_that_another_issuer_names_is_not_ours() {
     let lock = lock(EVERYTHING, &[("a", &[], 0)]);
     let verified = plain("a");
     let mut token = verified.token().clone();
-    token.issuer = "https://elsewhere.test".into();
+    token.namespace = "https://elsewhere.test".into();
     let foreign = Caller::for_test(None, verified.chain().clone(), token);
     assert_eq!(decide(&lock, &foreign, "sandbox__list_repos", "{}"), "agent-unknown");
 }

@@ -15,5 +15,6 @@ mod explain;
 mod listing;
 mod load;
 mod narrowing;
+mod outside;
 mod shipped;
 mod support;

@@ -61,6 +61,7 @@ fn state(gw: &Gateway, node: &Delegation) -> String {
         agents: &agents,
         nodes: &node.path,
         user: node.user.as_ref(),
+        behind: None,
         app: Some(&node.app),
         calls: &node.calls,
     };

@@ -3,7 +3,7 @@ use std::io::Read;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
-use vestibule_model::{Clock, SystemClock};
+use vestibule_model::{Clock, Digest, SystemClock};
 
 use super::{
     Failure, Outcome, Target,
@@ -50,8 +50,9 @@ struct Name {
     /// What the id names.
     #[arg(value_enum)]
     kind: Kind,
-    /// Its id; `all` needs none. A token is named by its `jti`, or is read from standard input with `-`. A user, session or
-    /// client is named `ISSUER#ID`, a credential by its key's thumbprint (`jkt`).
+    /// Its id; `all` needs none. A token is named by its `jti`, one of an outside issuer `ISSUER#JTI`, as the record names
+    /// it; or it is read from standard input with `-`. A user, session or client is named `ISSUER#ID`, a credential by its
+    /// key's thumbprint (`jkt`).
     // One thumbprint in sixty-four begins with a hyphen, and is no flag.
     #[arg(allow_hyphen_values = true, required_if_eq_any = [
         ("kind", "agent"), ("kind", "token"), ("kind", "delegation"), ("kind", "user"), ("kind", "session"),
@@ -134,8 +135,8 @@ impl Name {
         match (self.kind, self.id.as_deref().unwrap_or_default()) {
             (Kind::All, _) => Ok("*".to_owned()),
             (_, "") => Err(Failure::usage("an id is needed")),
-            (Kind::Token, "-") => jti_from_stdin(),
-            (Kind::Token, id) if id.contains('.') => Err(Failure::usage(
+            (Kind::Token, "-") => id_from_stdin(),
+            (Kind::Token, id) if id.contains('.') && !id.contains('#') => Err(Failure::usage(
                 "a token is never an argument: give its `jti`, or `-` and the token on stdin",
             )),
             (_, id) => Ok(id.to_owned()),
@@ -168,7 +169,8 @@ impl Order {
 /// In an incident a slip of the pen must not look like success. The order stands all the same.
 pub(super) async fn warn_if_unknown(client: &AdminClient, agent: &str, out: &Out) {
     let path = format!("/admin/v1/agents/{}", encoded(agent));
-    if !agent.starts_with("urn:") && client.get(&path).await.is_err() {
+    let is_unregistered = ["urn:", "workload:"].iter().any(|known| agent.starts_with(known));
+    if !is_unregistered && client.get(&path).await.is_err() {
         out.complain(&format!("note: no agent `{agent}` is registered here"));
     }
 }
@@ -197,18 +199,28 @@ pub(super) fn told(report: &Value, dry_run: bool) -> String {
     lines.join("\n")
 }
 
-/// The `jti` inside a token. Whether the token is ours, the gateway says.
-fn jti_from_stdin() -> Result<String, Failure> {
+/// What names a token: the `jti` inside one of ours, which says where in the tree it stands; of any other its issuer and
+/// what that calls it (Entra `uti`), or its hash. Whether the gateway takes it at all, the gateway says.
+fn id_from_stdin() -> Result<String, Failure> {
     let mut token = String::new();
     std::io::stdin().take(TOKEN_MAX_BYTES).read_to_string(&mut token).map_err(Failure::broken)?;
-    let jti = token
-        .trim()
+    let token = token.trim();
+    let claims = token
         .split('.')
         .nth(1)
         .and_then(|payload| URL_SAFE_NO_PAD.decode(payload).ok())
-        .and_then(|payload| serde_json::from_slice::<Value>(&payload).ok())
-        .and_then(|claims| claims.get("jti").and_then(Value::as_str).map(ToOwned::to_owned));
-    jti.ok_or_else(|| Failure::usage("standard input holds no token of this gateway"))
+        .and_then(|payload| serde_json::from_slice::<Value>(&payload).ok());
+    let claim = |name: &str| claims.as_ref()?.get(name)?.as_str().map(ToOwned::to_owned);
+    let is_ours = claims.as_ref().is_some_and(|claims| claims.get("vst").is_some());
+    let id = match (is_ours, claim("jti"), claim("iss")) {
+        (true, Some(jti), _) => Some(jti),
+        (false, jti, Some(issuer)) => {
+            let hash = || format!("sha-256:{}", Digest::of(token.as_bytes()));
+            Some(format!("{issuer}#{}", claim("uti").or(jti).unwrap_or_else(hash)))
+        }
+        (true, None, _) | (false, _, None) => None,
+    };
+    id.ok_or_else(|| Failure::usage("standard input holds no token"))
 }
 
 /// A moment as an option gives it, in milliseconds since the Unix epoch.

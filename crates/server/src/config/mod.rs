@@ -9,6 +9,7 @@ mod limits;
 mod listener;
 mod settings;
 mod user_issuer;
+mod workload_issuer;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -30,7 +31,10 @@ pub use limits::LimitsConfig;
 pub use listener::{AdminConfig, DataConfig, TlsConfig};
 pub use settings::{AppSettings, ListenerSettings, Settings};
 pub(crate) use user_issuer::rebase;
-pub use user_issuer::{AccessTokenTypeConfig, GroupsConfig, UserIssuerConfig};
+pub use user_issuer::{
+    AccessTokenTypeConfig, CallersConfig, ClaimsConfig, GroupsConfig, PresetConfig, UserIssuerConfig,
+};
+pub use workload_issuer::{WorkloadIssuerConfig, WorkloadProof, WorkloadRuleConfig};
 
 /// The name of the configuration file in a gateway's folder.
 pub const FILE_NAME: &str = "vestibule.yaml";
@@ -90,6 +94,8 @@ pub struct GatewayConfig {
     pub user_issuers: BTreeMap<String, UserIssuerConfig>,
     /// Who gives the gateway tokens for applications, by a name of your choice: `access` of an application refers to it.
     pub authorization_servers: BTreeMap<String, AuthorizationServerConfig>,
+    /// Whose workloads are agents without being registered, by a name of your choice: Kubernetes clusters, CIs.
+    pub workload_issuers: BTreeMap<String, WorkloadIssuerConfig>,
     /// What each scope releases. A scope that is not here releases no claim.
     pub scopes: BTreeMap<String, ScopeConfig>,
     /// The policies.

@@ -6,7 +6,10 @@ use std::{
 };
 
 use url::Url;
-use vestibule_inbound::users::{UserIssuerConfig, UserIssuers};
+use vestibule_inbound::{
+    users::{UserIssuerConfig, UserIssuers},
+    workloads::WorkloadIssuerConfig,
+};
 use vestibule_model::{AppId, AppKind};
 use vestibule_outbound::{AuthorizationServerConfig, SecretRef, StrategyConfig};
 
@@ -62,6 +65,8 @@ pub struct Settings {
     pub user_issuers: Vec<UserIssuerConfig>,
     /// Who gives tokens for applications.
     pub authorization_servers: Vec<AuthorizationServerConfig>,
+    /// Whose workloads are agents by rule.
+    pub workload_issuers: Vec<WorkloadIssuerConfig>,
     /// The claims that each scope releases.
     pub scope_claims: BTreeMap<String, BTreeSet<String>>,
     /// Folder of policies.
@@ -115,6 +120,11 @@ pub struct AppSettings {
 }
 
 impl Settings {
+    /// Whether an application is called with what comes of a user's own token.
+    pub(crate) fn needs_user_tokens(&self) -> bool {
+        self.apps.iter().any(|app| app.access.needs_user_tokens())
+    }
+
     /// Reads and checks the file at `path`. This is what start-up runs, and what `vestibule config check` runs.
     ///
     /// # Errors
@@ -153,6 +163,8 @@ impl Settings {
         authorization_server::check_references(&apps, &authorization_servers)?;
         let user_issuers = config.user_issuers.into_iter().map(|(name, issuer)| issuer.check(&name));
         let user_issuers: Vec<UserIssuerConfig> = user_issuers.collect::<Result<_, _>>()?;
+        let workload_issuers = config.workload_issuers.into_iter().map(|(name, issuer)| issuer.check(&name));
+        let workload_issuers: Vec<WorkloadIssuerConfig> = workload_issuers.collect::<Result<_, _>>()?;
         let data = listener("data", config.data.listen, config.data.public_url, config.data.tls, folder)?
             .with_names("data", config.data.also_known_as)?
             .refusing_plain_http("data", config.data.dangerous_plain_http)?;
@@ -170,6 +182,10 @@ impl Settings {
                 ConfigError::value(format!("apps.{}.{}.access.{key}", app.id, app.kind), rule)
             })?;
         }
+        WorkloadIssuerConfig::check_all(&workload_issuers, &user_issuers, own.trim_end_matches('/'))
+            .map_err(|error| {
+                ConfigError::value(format!("workload_issuers.{}.{}", error.name, error.key), error.rule)
+            })?;
         Ok(Self {
             data,
             admin,
@@ -198,6 +214,7 @@ impl Settings {
             max_roots: config.tokens.max_roots,
             user_issuers,
             authorization_servers,
+            workload_issuers,
             scope_claims: config.scopes.into_iter().map(|(scope, what)| (scope, what.claims)).collect(),
             policies_folder: folder.join(config.policies.folder),
             timezone: config.policies.timezone,

@@ -20,6 +20,7 @@ mod http_apps;
 mod limits;
 mod listeners;
 mod mcp;
+mod outside;
 mod policy;
 mod quickstart;
 mod record;

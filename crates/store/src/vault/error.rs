@@ -132,6 +132,7 @@ fn remedy(kind: Kind) -> &'static str {
         Kind::Secret => "set it again with `vestibule secret set`",
         Kind::SigningKey
         | Kind::UpstreamToken
+        | Kind::UserToken
         | Kind::Agent
         | Kind::Credential
         | Kind::Delegation

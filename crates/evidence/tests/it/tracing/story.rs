@@ -7,8 +7,8 @@ use vestibule_evidence::{
     TraceNode, TraceStep,
 };
 use vestibule_model::{
-    AgentId, AppId, AttemptId, Jti, NodeId, Origin, SeededEntropy, Thumbprint, Timestamp, TraceId, UserId,
-    WorkflowId,
+    AgentId, AppId, AttemptId, Jti, NodeId, Origin, SeededEntropy, Thumbprint, Timestamp, TokenId, TraceId,
+    UserId, WorkflowId,
 };
 
 use crate::rig::START;
@@ -19,7 +19,7 @@ pub(crate) struct Node {
     pub(crate) chain: Vec<ChainLink>,
     pub(crate) calls: Vec<AttemptId>,
     pub(crate) key: Thumbprint,
-    pub(crate) token: Jti,
+    pub(crate) token: TokenId,
     fact: DelegationFact,
 }
 
@@ -52,7 +52,7 @@ pub(crate) fn story() -> Story {
         chain: Vec::new(),
         calls: Vec::new(),
         key: Thumbprint::from_bytes([0; 32]),
-        token: Jti::random(&entropy),
+        token: Jti::random(&entropy).into(),
         fact: DelegationFact {
             node: NodeId::random(&entropy),
             parent: None,
@@ -131,7 +131,7 @@ impl Story {
         chain.push(ChainLink { issuer, agent: agent(of), node: Some(fact.node.clone()) });
         let mut key = [0; 32];
         vestibule_model::Entropy::fill(&self.entropy, &mut key);
-        let (key, token) = (Thumbprint::from_bytes(key), Jti::random(&self.entropy));
+        let (key, token) = (Thumbprint::from_bytes(key), Jti::random(&self.entropy).into());
         let node = Node { chain, calls: calls.to_vec(), key, token, fact };
         self.fill(&mut record, &node);
         record.delegation = Some(node.fact.clone());

@@ -30,7 +30,7 @@ impl Issuer {
         let granted = async {
             let client = match &asker {
                 Some(asker) => asker.client,
-                None => self.agrees(asked, caller.agent()).await?,
+                None => self.agrees(asked, caller.agent(), caller.token().bound_to).await?,
             };
             let granted = self.renewed(asked, &caller, client).await?;
             self.mint(granted)

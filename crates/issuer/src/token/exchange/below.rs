@@ -31,12 +31,12 @@ impl Issuer {
         self.resources.of(&node.resource).filter(|resource| resource.app == node.app).ok_or_else(gone)
     }
 
-    /// Whether every registered agent of the chain may have tokens for the resource.
+    /// Whether every agent of the chain that is not known by its key alone may have tokens for the resource.
     ///
     /// The attack: an agent that may not reach an application calls one that may, and is carried there.
     pub(super) fn is_app_of_all(&self, node: &Delegation, resource: &Resource) -> Result<(), OAuthError> {
-        let mut registered = node.chain.iter().filter_map(|agent| self.registry.get(agent));
-        registered.try_for_each(|known| is_app_of(&known.agent, resource))
+        let mut known = node.chain.iter().filter_map(|agent| self.registry.known(agent));
+        known.try_for_each(|agent| is_app_of(&agent, resource))
     }
 
     /// Whether policy lets the agents of `caller` have `child` made below them. `asked` is what was asked for of the

@@ -29,7 +29,7 @@ impl Issuer {
         self.is_alive(&parent)?;
         self.proof_by(&key, asked.request, &self.endpoints.token, subject)?;
         let granted = async {
-            self.agrees(asked, parent.agent()).await?;
+            self.agrees(asked, parent.agent(), Some(key)).await?;
             let child = self.clients.actor(actor, subject)?;
             let granted = self.spawned(asked, &parent, child).await?;
             self.mint(granted)

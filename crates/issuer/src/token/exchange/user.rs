@@ -1,5 +1,6 @@
 use vestibule_containment::Path;
 use vestibule_inbound::users::{UserToken, UserTokenError, UserTokenKind};
+use vestibule_model::TokenId;
 
 use super::super::{Asked, TokenResponse, asker::Asker, mint::Granted};
 use crate::{Issuer, OAuthError, Reason};
@@ -19,8 +20,8 @@ impl Issuer {
         // First, so that no stranger makes us ask the human's issuer for its keys.
         let asker = self.asker(asked).await?;
         let granted = async {
-            let granted = self.on_behalf(asked, &asker, token, kind).await?;
-            self.mint(granted)
+            let (granted, shown) = self.on_behalf(asked, &asker, token, kind).await?;
+            self.mint(granted).map(|response| response.resting_on(shown.or(asker.token.clone())))
         };
         granted.await.map_err(|error| error.of(&asker.agent.id))
     }
@@ -31,25 +32,34 @@ impl Issuer {
         asker: &Asker,
         token: &str,
         kind: UserTokenKind,
-    ) -> Result<Granted, OAuthError> {
+    ) -> Result<(Granted, Option<TokenId>), OAuthError> {
         let user = self.users.verify(token, kind).await.map_err(refused)?;
         if !user.is_for(&asker.agent.id) {
             let cause = format!("a token of `{}`", user.user.id.issuer);
             return Err(OAuthError::new(Reason::UserTokenNotForClient, cause));
         }
-        self.stands(&user)?;
-        self.rooted(asked, asker, Some((user.user, user.grant))).await
+        // One without a `jti` is revoked with its user, session or client.
+        let issuer = &user.user.id.issuer;
+        let shown = user.grant.jti.as_ref().map(|jti| TokenId::foreign(issuer, jti)).transpose();
+        let shown = shown.map_err(|error| OAuthError::new(Reason::UserTokenMalformed, error))?;
+        self.stands(&user, shown.as_ref())?;
+        if let Some(kept) = &self.user_tokens {
+            // Before there is a root that rests on it.
+            kept.keep(&user.grant, token, user.expires_at).await?;
+        }
+        Ok((self.rooted(asked, asker, Some((user.user, user.grant))).await?, shown))
     }
 
     /// A root is as old as itself, so a human who was cut off yesterday could be acted for anew with a token from the
     /// day before: what counts here is when the token was issued.
-    fn stands(&self, user: &UserToken) -> Result<(), OAuthError> {
+    fn stands(&self, user: &UserToken, jti: Option<&TokenId>) -> Result<(), OAuthError> {
         Ok(self.containment.check(&Path {
-            jti: None,
+            jti,
             issued_at: user.issued_at,
             agents: &[],
             nodes: &[],
             user: Some(&user.user),
+            behind: None,
             app: None,
             calls: &[],
         })?)

@@ -29,7 +29,7 @@ use self::{
 };
 pub use config::{BlueprintConfig, EntraMode, EntraOboConfig};
 
-use super::{Means, TokenSource, answered::Asked, scopes::Scopes, user_required};
+use super::{Means, TokenSource, answered::Asked, scopes::Scopes, user_required, user_token};
 use crate::{
     AuthorizationServerConfig, EndpointsConfig, OutboundError, ProbeStep, UserTokens, Wider,
     authorization_server::{AuthorizationServer, Form},
@@ -104,11 +104,7 @@ impl EntraObo {
         let unusable = |rule: &str| {
             Fault::new(FaultKind::AccessUnavailable, format!("the token of the user {rule}: sign in again"))
         };
-        let root = caller.token().nodes.first();
-        let token = match root {
-            Some(root) => self.user_tokens.of_root(&root.id).await?,
-            None => None,
-        };
+        let token = user_token(caller, self.user_tokens.as_ref()).await?;
         let token = token.ok_or_else(|| unusable("is not kept, or has expired"))?;
         // A token of another issuer would be one more party that knows it.
         let claims = Claims::of(&token).filter(|claims| claims.text("tid") == Some(&self.tenant));

@@ -81,6 +81,18 @@ async fn a_token_is_revoked_by_its_name_or_from_standard_input_and_never_as_an_a
     ran.tells(&["is revoked"]);
     assert!(!ran.stdout.contains(&second));
     assert_eq!(status(&served, &second).await, 401);
+    let outside = |claims: Value| format!("h.{}.s", URL_SAFE_NO_PAD.encode(claims.to_string()));
+    for (claims, id) in [
+        (json!({ "iss": "https://idp.example", "jti": "a.1" }), "https://idp.example#a.1"),
+        (json!({ "iss": "https://sts.example/t/", "jti": "j", "uti": "u" }), "https://sts.example/t/#u"),
+    ] {
+        fs::write(&file, outside(claims)).unwrap();
+        cli_reading(&file, &["revoke", "token", "-", "--dir", folder.path()]).await.tells(&[id]);
+        assert_eq!(folder.json(&["revoke", "token", id]).await[0]["id"], id, "by its name, which has a dot");
+    }
+    fs::write(&file, outside(json!({ "iss": "https://idp.example" }))).unwrap();
+    let named = cli_reading(&file, &["revoke", "token", "-", "--dir", folder.path()]).await;
+    named.tells(&["https://idp.example#sha-256:"]);
     fs::write(&file, "no token").unwrap();
     cli_reading(&file, &["revoke", "token", "-", "--dir", folder.path()]).await.refuses(2, "holds no token");
 
