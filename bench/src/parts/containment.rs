@@ -5,7 +5,7 @@ use tokio::runtime::{Builder, Runtime};
 use vestibule_containment::{Containment, DenyKey, KeyKind, Passage, Path};
 use vestibule_model::{
     Actor, AgentId, AppId, AttemptId, Clock, Denial, Entropy, Jti, NodeId, PathNode, SeededEntropy,
-    SystemClock, Thumbprint, Timestamp,
+    SystemClock, Thumbprint, Timestamp, TokenId,
 };
 use vestibule_store::{Follower, Kind, Record, SqliteStore, Store, Subscriber};
 
@@ -160,7 +160,7 @@ fn thumbprint(n: u64, salt: u8) -> Thumbprint {
 
 /// What a token says, of which no name is denied.
 struct Request {
-    jti: Jti,
+    jti: TokenId,
     agents: Vec<Actor>,
     nodes: Vec<PathNode>,
     app: AppId,
@@ -183,7 +183,7 @@ impl Request {
             keys: vec![thumbprint(n * 8 + place, 2)],
         };
         Ok(Self {
-            jti: Jti::random(entropy),
+            jti: Jti::random(entropy).into(),
             agents: (0..depth).map(actor).collect::<Result<_, _>>().map_err(malformed)?,
             nodes: (0..depth).map(node).collect(),
             app: AppId::new("tickets").map_err(malformed)?,
@@ -205,6 +205,7 @@ impl Request {
             agents: &self.agents,
             nodes: &self.nodes,
             user: None,
+            behind: None,
             app: Some(&self.app),
             calls: &[],
         }
