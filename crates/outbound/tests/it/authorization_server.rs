@@ -7,7 +7,7 @@ use vestibule_outbound::{AuthorizationServerConfig, ClientAuthConfig, EndpointsC
 use vestibule_testkit::{Answer, TestAuthorizationServer};
 
 use super::{
-    world::{World, caller},
+    world::{World, caller, is_users_issuer},
     *,
 };
 
@@ -294,6 +294,7 @@ async fn what_a_server_says_of_an_error_is_bounded_and_holds_no_secret() {
     let strategy = "token-exchange: { server: corp, subject: user-token, actor: agent }";
     let world = World::with(strategy, |config| {
         config.auth = ClientAuthConfig::SecretPost { secret: SecretRef::File(path.clone()) };
+        is_users_issuer(config);
     })
     .await;
     let users = world.user_token("u", "a");

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 use vestibule_model::{Denial, Stop};
+use vestibule_outbound::EndpointsConfig;
 use vestibule_testkit::TestAuthorizationServer;
 
 use super::{
@@ -145,5 +146,23 @@ async fn the_gateways_own_questions_go_without_a_token_unless_it_is_said_otherwi
         assert_eq!(is_sent, expected.is_some());
         // And what answers them never answers for a caller.
         assert!(matches!(world.obtain(caller(None, &["a"])).await, Err(Stop::Denied(_))));
+    }
+}
+
+#[tokio::test]
+async fn the_users_own_token_is_shown_to_its_issuer_and_to_nobody_else() {
+    let strategy = "token-exchange: { server: corp, subject: user-token, actor: agent }";
+    for world in [
+        World::with(strategy, |_| {}).await,
+        World::with(strategy, |config| {
+            let EndpointsConfig::Given { issuer, .. } = &mut config.endpoints else { panic!("given") };
+            *issuer = None;
+        })
+        .await,
+    ] {
+        world.user_token("alice", "a");
+        let refused = world.obtain(caller(Some("alice"), &["a"])).await.unwrap_err();
+        assert!(matches!(refused, Stop::Denied(refusal) if refusal.denial == Denial::UserRequired));
+        assert_eq!(world.asked(), 0);
     }
 }

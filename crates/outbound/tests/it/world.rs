@@ -85,12 +85,14 @@ impl UserTokens for Memory {
     }
 }
 
+pub(crate) const USERS_ISSUER: &str = "https://idp.test";
+
 /// Who calls: each agent under a delegation that is named by all of them, for a user or for none.
 pub(crate) fn caller(user: Option<&str>, agents: &[&str]) -> Caller {
     let actor =
         |agent: &&str| Actor { issuer: "https://gateway.test".into(), agent: AgentId::new(agent).unwrap() };
     let user = user.map(|subject| Represented {
-        id: UserId { issuer: "https://idp.test".to_owned(), subject: subject.to_owned() },
+        id: UserId { issuer: USERS_ISSUER.to_owned(), subject: subject.to_owned() },
         groups: [].into(),
         session: None,
         client: None,
@@ -129,6 +131,12 @@ pub(crate) fn server_config(issuer: &str) -> AuthorizationServerConfig {
     }
 }
 
+/// The server is who vouches for the users.
+pub(crate) fn is_users_issuer(config: &mut AuthorizationServerConfig) {
+    let EndpointsConfig::Given { issuer, .. } = &mut config.endpoints else { panic!("given") };
+    *issuer = Some(USERS_ISSUER.to_owned());
+}
+
 /// Everything that a call with a token needs.
 pub(crate) struct World {
     pub(crate) server: TestAuthorizationServer,
@@ -141,9 +149,14 @@ pub(crate) struct World {
 }
 
 impl World {
-    /// With this strategy, as YAML; its server is `corp`.
+    /// With this strategy, as YAML; its server is `corp`, and the users' issuer where it is shown their tokens.
     pub(crate) async fn new(strategy: &str) -> Self {
-        Self::with(strategy, |_| {}).await
+        Self::with(strategy, |config| {
+            if strategy.contains("user-token") {
+                is_users_issuer(config);
+            }
+        })
+        .await
     }
 
     /// The same, with a server that is configured in another way.
@@ -168,7 +181,7 @@ impl World {
 
     /// The token of a user, as the delegation of `agents` rests on it.
     pub(crate) fn user_token(&self, subject: &str, root: &str) -> String {
-        let told = token("at+jwt", &json!({ "iss": "https://idp.test", "sub": subject }));
+        let told = token("at+jwt", &json!({ "iss": USERS_ISSUER, "sub": subject }));
         let caller = caller(Some(subject), &[root]);
         self.users.put_now(caller.token().nodes[0].id.as_str(), &told);
         told

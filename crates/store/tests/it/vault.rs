@@ -236,7 +236,7 @@ async fn nothing_sealed_shows_in_a_copy_of_the_files() {
 fn unsealed_state(folder: &Path) {
     drop(open(folder));
     let conn = rusqlite::Connection::open(folder.join("state.db")).unwrap();
-    conn.execute_batch("PRAGMA secure_delete = OFF; PRAGMA user_version = 1").unwrap();
+    conn.execute_batch("PRAGMA secure_delete = OFF; DROP TABLE counter; PRAGMA user_version = 1").unwrap();
     let long = "x".repeat(3000);
     let put = "INSERT INTO record (kind, key, version, body) VALUES ('signing-key', ?1, 1, ?2)";
     for number in 0..40 {
