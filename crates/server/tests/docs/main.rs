@@ -154,6 +154,7 @@ pages_that_run! {
     verifying_our_tokens_goes_as_it_is_told: "docs/guides/verify-our-tokens.md";
     delegating_to_an_agent_goes_as_it_is_told: "docs/guides/delegate-to-an-agent.md";
     exchanging_tokens_goes_as_it_is_told: "docs/guides/access/token-exchange.md";
+    keeping_secrets_in_the_vault_goes_as_it_is_told: "docs/guides/access/vault-secrets.md";
     putting_an_application_behind_goes_as_it_is_told: "docs/guides/put-an-app-behind.md";
     writing_a_policy_goes_as_it_is_told: "docs/guides/write-a-policy.md";
     responding_to_an_incident_goes_as_it_is_told: "docs/guides/respond-to-an-incident.md";
