@@ -5,6 +5,7 @@
 //!
 //! - `yaml config`: a configuration file that is accepted;
 //! - `yaml apps`: applications to add to the quickstart's configuration. There they are when the page is run;
+//! - `yaml servers`: the authorization servers that those need, from the key `authorization_servers` on; on one page;
 //! - `yaml limits`: limits that the quickstart has when the page is run;
 //! - `cedar`: policies that load against the applications of the quickstart;
 //! - `json`: JSON. `json attempt` is a whole attempt, `json token`, `json token spawned` and `json token call` are the
@@ -73,7 +74,8 @@ fn every_configuration_is_accepted() {
 
 /// What all pages add to the quickstart's configuration.
 fn apps() -> String {
-    pages().iter().map(page::Page::apps).collect()
+    let pages = pages();
+    pages.iter().map(page::Page::apps).chain(pages.iter().map(page::Page::servers)).collect()
 }
 
 #[test]
@@ -151,6 +153,8 @@ pages_that_run! {
     connecting_an_agent_goes_as_it_is_told: "docs/guides/connect-an-agent.md";
     verifying_our_tokens_goes_as_it_is_told: "docs/guides/verify-our-tokens.md";
     delegating_to_an_agent_goes_as_it_is_told: "docs/guides/delegate-to-an-agent.md";
+    exchanging_tokens_goes_as_it_is_told: "docs/guides/access/token-exchange.md";
+    keeping_secrets_in_the_vault_goes_as_it_is_told: "docs/guides/access/vault-secrets.md";
     putting_an_application_behind_goes_as_it_is_told: "docs/guides/put-an-app-behind.md";
     writing_a_policy_goes_as_it_is_told: "docs/guides/write-a-policy.md";
     responding_to_an_incident_goes_as_it_is_told: "docs/guides/respond-to-an-incident.md";

@@ -107,6 +107,12 @@ impl Page {
         added.map(|block| &*block.text).collect()
     }
 
+    /// What it adds behind the applications, at the end of that configuration.
+    pub(crate) fn servers(&self) -> String {
+        let added = self.blocks.iter().filter(|block| block.info == "yaml servers");
+        added.map(|block| &*block.text).collect()
+    }
+
     /// What it adds to the limits of the quickstart's configuration, from the key `limits` on.
     pub(crate) fn limits(&self) -> String {
         let set = self.blocks.iter().filter(|block| block.info == "yaml limits");

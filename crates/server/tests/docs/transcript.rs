@@ -41,7 +41,8 @@ pub(crate) fn run(name: &str) {
         return eprintln!("SKIPPED: {name} is run where {tool} is");
     }
     let port = free_port();
-    let gateway = Quickstart::with(&page.apps().replace(OWN_PORT, &port), &page.limits());
+    let added = [page.apps(), page.servers()].concat().replace(OWN_PORT, &port);
+    let gateway = Quickstart::with(&added, &page.limits());
     let results = gateway.path("results");
     fs::create_dir(&results).unwrap();
     let script = gateway.path("page.sh");
