@@ -110,11 +110,7 @@ impl Gateway {
         bound: &Bound,
     ) -> Result<Self, StartError> {
         let Surroundings { clock, entropy, env } = outside;
-        let names =
-            Names::new(&settings.data, bound.data.address(), &bound.data.origin(), &settings.allowed_origins);
-        let no_origins = std::collections::BTreeSet::new();
-        let admin_names =
-            Names::new(&settings.admin, bound.admin.address(), &bound.admin.origin(), &no_origins);
+        let (names, admin_names) = names(&settings, bound);
         let secrets = Secrets::new(env);
         let admin_token = secret_file::admin_token(&settings, &secrets, &*entropy)?;
 
@@ -127,16 +123,8 @@ impl Gateway {
         let apps = Apps::new(&settings, names.public_url());
         apps.recall(&*store).await.map_err(broken("load the operations of applications"))?;
         let proofs = Proofs::new(Arc::clone(&clock), &*entropy);
-        let hop_tokens = HopTokens::new(
-            names.public_url(),
-            keys.verification(),
-            Arc::clone(&clock),
-            TOKEN_CACHE,
-            Arc::clone(&proofs),
-        );
-        let lock = Arc::new(Lock::new(None, registry.directory()));
-        let followed = Arc::clone(&lock);
-        registry.on_change(move |directory| followed.replace_directory(directory));
+        let hop_tokens = hop_tokens(names.public_url(), &keys, &clock, &proofs);
+        let lock = lock(&registry);
         let kept = StateShelf::new(&store, &vault.vault());
         let (users, workloads) = clients::outside_issuers(&settings, names.public_url(), &clock)?;
         let issuer = Issuer::new(
@@ -162,7 +150,7 @@ impl Gateway {
         let outbound =
             clients::outbound(&settings, (secrets, kept), (&clock, &entropy), (names.public_url(), &issuer))?;
         outbound.recall().await.map_err(broken("load the tokens for applications"))?;
-        let sessions = SessionSeal::new(&secret_file::session_key(&settings.state_folder, &*entropy)?);
+        let session_key = secret_file::session_key(&settings.state_folder, &*entropy)?;
         Ok(Self {
             lock,
             policies: Policies::new(settings.policies_folder.clone(), &settings.timezone),
@@ -194,9 +182,30 @@ impl Gateway {
             workloads,
             outbound,
             apps,
-            sessions,
+            sessions: SessionSeal::new(&session_key),
         })
     }
+}
+
+/// The lock, without policies yet, and in step with the registry.
+fn lock(registry: &Registry) -> Arc<Lock> {
+    let lock = Arc::new(Lock::new(None, registry.directory()));
+    let followed = Arc::clone(&lock);
+    registry.on_change(move |directory| followed.replace_directory(directory));
+    lock
+}
+
+fn hop_tokens(name: &str, keys: &Keys, clock: &Arc<dyn Clock>, proofs: &Arc<Proofs>) -> HopTokens {
+    HopTokens::new(name, keys.verification(), Arc::clone(clock), TOKEN_CACHE, Arc::clone(proofs))
+}
+
+/// The HTTP names of both listeners.
+fn names(settings: &Settings, bound: &Bound) -> (Names, Names) {
+    let no_origins = std::collections::BTreeSet::new();
+    (
+        Names::new(&settings.data, bound.data.address(), &bound.data.origin(), &settings.allowed_origins),
+        Names::new(&settings.admin, bound.admin.address(), &bound.admin.origin(), &no_origins),
+    )
 }
 
 /// What survives, and what follows it.

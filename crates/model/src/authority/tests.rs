@@ -2,7 +2,6 @@ use std::cell::Cell;
 
 use proptest::{
     collection::{btree_map, vec},
-    option,
     prelude::*,
     sample::{select, subsequence},
     test_runner::{Config, TestRunner},

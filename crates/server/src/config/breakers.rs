@@ -146,7 +146,7 @@ impl BreakersConfig {
 }
 
 impl BreakerSettings {
-    /// The thresholds of a registered agent: its own, else those of its first group that has some, else those of all.
+    /// The thresholds of an agent that is registered or stands in by a rule: its own, else those of its first group that has some, else those of all.
     pub(crate) fn of(&self, agent: &AgentId, directory: &Directory) -> Thresholds {
         if let Some(own) = self.agents.get(agent) {
             return *own;
@@ -154,7 +154,8 @@ impl BreakerSettings {
         if self.groups.is_empty() {
             return self.default;
         }
-        let groups = directory.get(agent).map(|agent| &agent.groups);
+        let agent = directory.find(agent);
+        let groups = agent.as_ref().map(|agent| &agent.groups);
         let of_group = groups.into_iter().flatten().find_map(|group| self.groups.get(group));
         *of_group.unwrap_or(&self.default)
     }

@@ -119,6 +119,21 @@ pub struct AppSettings {
     pub routes: Option<Routes>,
 }
 
+/// Each value by itself.
+fn bounded(config: &GatewayConfig) -> Result<(), ConfigError> {
+    config.limits.check()?;
+    within("state.lease_ms", config.state.lease_ms, 500, 60_000)?;
+    within("tokens.ttl_seconds", config.tokens.ttl_seconds, 60, 300)?;
+    within("tokens.delegation_ttl_seconds", config.tokens.delegation_ttl_seconds, 300, 86_400)?;
+    within("tokens.max_depth", config.tokens.max_depth.into(), 1, 8)?;
+    within("tokens.max_children", config.tokens.max_children.into(), 1, 10_000)?;
+    within("tokens.max_tree_nodes", config.tokens.max_tree_nodes.into(), 1, 1_000_000)?;
+    within("tokens.max_roots", config.tokens.max_roots.into(), 1, 1_000_000)?;
+    within("evidence.segment_max_bytes", config.evidence.segment_max_bytes, 64 << 10, 1 << 30)?;
+    refuse_in_vault("admin.token", config.admin.token.as_ref())?;
+    refuse_in_vault("vault.key", config.vault.key.as_ref())
+}
+
 impl Settings {
     /// Whether an application is called with what comes of a user's own token.
     pub(crate) fn needs_user_tokens(&self) -> bool {
@@ -139,17 +154,7 @@ impl Settings {
     /// # Errors
     /// [`ConfigError::Value`] names the key and the rule.
     pub fn check(config: GatewayConfig, folder: &Path) -> Result<Self, ConfigError> {
-        config.limits.check()?;
-        within("state.lease_ms", config.state.lease_ms, 500, 60_000)?;
-        within("tokens.ttl_seconds", config.tokens.ttl_seconds, 60, 300)?;
-        within("tokens.delegation_ttl_seconds", config.tokens.delegation_ttl_seconds, 300, 86_400)?;
-        within("tokens.max_depth", config.tokens.max_depth.into(), 1, 8)?;
-        within("tokens.max_children", config.tokens.max_children.into(), 1, 10_000)?;
-        within("tokens.max_tree_nodes", config.tokens.max_tree_nodes.into(), 1, 1_000_000)?;
-        within("tokens.max_roots", config.tokens.max_roots.into(), 1, 1_000_000)?;
-        within("evidence.segment_max_bytes", config.evidence.segment_max_bytes, 64 << 10, 1 << 30)?;
-        refuse_in_vault("admin.token", config.admin.token.as_ref())?;
-        refuse_in_vault("vault.key", config.vault.key.as_ref())?;
+        bounded(&config)?;
         let apps = config
             .apps
             .into_iter()

@@ -83,7 +83,7 @@ impl<'a> Asking<'a> {
 
     fn fits(&self, only: &Only, agent: &AgentId, directory: &Directory) -> bool {
         let in_group = || {
-            directory.get(agent).is_some_and(|agent| agent.groups.iter().any(|it| only.groups.contains(it)))
+            directory.find(agent).is_some_and(|agent| agent.groups.iter().any(|it| only.groups.contains(it)))
         };
         (only.apps.is_empty() || only.apps.contains(self.app))
             && (only.operations.is_empty()

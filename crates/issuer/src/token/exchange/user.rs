@@ -43,11 +43,14 @@ impl Issuer {
         let shown = user.grant.jti.as_ref().map(|jti| TokenId::foreign(issuer, jti)).transpose();
         let shown = shown.map_err(|error| OAuthError::new(Reason::UserTokenMalformed, error))?;
         self.stands(&user, shown.as_ref())?;
+        let (grant, expires_at) = (user.grant.clone(), user.expires_at);
+        let granted = self.rooted(asked, asker, Some((user.user, user.grant))).await?;
         if let Some(kept) = &self.user_tokens {
-            // Before there is a root that rests on it.
-            kept.keep(&user.grant, token, user.expires_at).await?;
+            // Only what a root rests on, and no longer than any root of now lives.
+            let roots_end = self.clock.now().plus(self.config.node_ttl);
+            kept.keep(&grant, token, expires_at.min(roots_end)).await?;
         }
-        Ok((self.rooted(asked, asker, Some((user.user, user.grant))).await?, shown))
+        Ok((granted, shown))
     }
 
     /// A root is as old as itself, so a human who was cut off yesterday could be acted for anew with a token from the

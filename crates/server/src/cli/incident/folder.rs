@@ -14,6 +14,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use vestibule_egress::Client;
 use vestibule_evidence::{BUNDLE_FILES_MAX, BUNDLE_MANIFEST, BUNDLE_SEAL, PublicKey, verify_bundle};
+use vestibule_model::AttemptId;
 
 use super::{path, said};
 use crate::cli::{Failure, admin_client::AdminClient};
@@ -67,6 +68,9 @@ impl Bundle {
                 make(folder).map(|()| folder.to_owned()).map_err(|error| failed(folder, &error))?
             }
             None => {
+                // It becomes the name of a folder, and is the word of whoever answered.
+                AttemptId::parse(id)
+                    .map_err(|_| Failure::broken("the gateway's answer names no incident"))?;
                 let names = (1..NUMBER_MAX).map(|number| match number {
                     1 => PathBuf::from(format!("incident-{id}")),
                     number => PathBuf::from(format!("incident-{id}-{number}")),
@@ -169,6 +173,18 @@ impl Bundle {
         match failure {
             Failure::Usage(_) => Failure::Usage(text),
             Failure::No | Failure::Broken(_) => Failure::Broken(text),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_folder_is_named_by_what_is_no_id() {
+        for id in ["", "x/../../y", "..", "/tmp/x", "0123"] {
+            assert!(matches!(Bundle::in_folder(id, None), Err(Failure::Broken(_))), "{id}");
         }
     }
 }
