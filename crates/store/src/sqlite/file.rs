@@ -70,11 +70,19 @@ pub(super) fn reopen(path: &Path) -> rusqlite::Result<Connection> {
     Ok(conn)
 }
 
+/// How often a checkpoint is tried, each time as long as [`BUSY_TIMEOUT`]: readers that follow each other closely keep
+/// it waiting.
+const CHECKPOINTS_MAX: usize = 6;
+
 /// Brings the write-ahead log into the database file, and leaves none of it behind.
 pub(super) fn checkpoint(conn: &Connection) -> rusqlite::Result<()> {
-    let is_busy: bool = conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
-    let busy = || rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_BUSY), None);
-    if is_busy { Err(busy()) } else { Ok(()) }
+    for _ in 0..CHECKPOINTS_MAX {
+        let is_busy: bool = conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+        if !is_busy {
+            return Ok(());
+        }
+    }
+    Err(rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_BUSY), None))
 }
 
 fn migrate(conn: &mut Connection, migrations: &[&str]) -> Result<(), StoreError> {
