@@ -12,6 +12,7 @@ NODE_MIN=22.19.0
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 bin=$(realpath "${VESTIBULE_BIN:?set VESTIBULE_BIN to the built binary}")
+source "$here/issuers.sh"
 pids=()
 export PYTHONDONTWRITEBYTECODE=1 VESTIBULE_BIN=$bin
 
@@ -86,15 +87,19 @@ start_everything() {
 }
 
 # Quickstart keeps a configuration that is there: its own, with tokens that live as short as tokens may, and with more
-# issuers of users. Those need not run: their keys are fetched when somebody comes with a token of theirs.
+# issuers and applications (issuers.sh).
 start_gateway() {
   local upstream config="$run/gateway/vestibule.yaml"
   upstream=$(json "$run/recorder.json" url)
   mkdir -m 700 "$run/gateway" "$run/gateway/policies"
-  cp "$here/users.cedar" "$run/gateway/policies"
+  cp "$here"/*.cedar "$run/gateway/policies"
+  issuers_yaml >"$run/issuers.yaml"
+  upstreams_yaml >"$run/upstreams.yaml"
   {
     echo 'tokens: { ttl_seconds: 60 }'
-    sed "/^user_issuers:\$/r $run/issuers.yaml" "$here/../../crates/server/assets/quickstart.yaml"
+    servers_yaml "$run/gateway"
+    sed -e "/^user_issuers:\$/r $run/issuers.yaml" -e "/^apps:\$/r $run/upstreams.yaml" \
+      "$here/../../crates/server/assets/quickstart.yaml"
   } >"$config"
   grep --quiet '^  keycloak:' "$config" || { fail "start: quickstart.yaml has no user_issuers" && finish || exit 1; }
   "$bin" quickstart --dir "$run/gateway" --listen 127.0.0.1:0 --admin-listen 127.0.0.1:0 \
@@ -102,25 +107,6 @@ start_gateway() {
     >"$run/quickstart.json" 2>"$run/gateway.log" &
   pids+=($!)
   first_line "$run/quickstart.json" "the gateway" $!
-}
-
-# name_issuers: chooses where the issuers of users will be, and names them as the configuration has them.
-name_issuers() {
-  export KEYCLOAK_ISSUER OIDC_PROVIDER_ISSUER
-  KEYCLOAK_ISSUER=http://127.0.0.1:$(free_port)/realms/peers
-  OIDC_PROVIDER_ISSUER=http://127.0.0.1:$(free_port)
-  cat >"$run/issuers.yaml" <<YAML
-  keycloak:
-    issuer: $KEYCLOAK_ISSUER
-    agents: { agent-a: [agent-a] }
-    groups: { claim: /realm_access/roles, only: [developers] }
-    access_token_types: [jwt]
-  oidc-provider:
-    issuer: $OIDC_PROVIDER_ISSUER
-    agents: { agent-a: [agent-a] }
-    groups: { claim: groups, only: [developers] }
-    access_token_types: [at-jwt]
-YAML
 }
 
 free_port() {

@@ -8,7 +8,7 @@ KEYCLOAK_START_SECONDS=240 # on two cores, beside other checks
 
 # Begins to install and to start it.
 prepare_keycloak() {
-  keycloak=$work/keycloak-$KEYCLOAK
+  keycloak=$work/keycloak-$KEYCLOAK-grants
   export KEYCLOAK_PASSWORD
   KEYCLOAK_PASSWORD=$(python3 -c 'import secrets; print(secrets.token_urlsafe())')
   if ! command -v mvn >>"$run/keycloak-server.log" || ! command -v java >>"$run/keycloak-server.log"; then
@@ -32,7 +32,7 @@ install_keycloak() {
   }
   tar -C "$keycloak" --strip-components=1 -xzf "$keycloak/$artifact-$KEYCLOAK.tar.gz" &&
     rm "$keycloak/$artifact-$KEYCLOAK.tar.gz" &&
-    run_nicely "$keycloak/bin/kc.sh" build --db=dev-mem --cache=local &&
+    run_nicely "$keycloak/bin/kc.sh" build --db=dev-mem --cache=local --features=jwt-authorization-grant &&
     touch "$keycloak/installed" && return
   echo "it cannot be installed, see $run/keycloak-server.log" >"$run/keycloak.skipped"
   return 1
@@ -46,12 +46,21 @@ run_nicely() {
 
 # Its state is in memory: each start is the first.
 exec_keycloak() {
-  mkdir -p "$keycloak/data/import" && cp "$here/peers-realm.json" "$keycloak/data/import"
+  mkdir -p "$keycloak/data/import" && realm >"$keycloak/data/import/peers-realm.json"
   local base=${KEYCLOAK_ISSUER%/realms/*}
   export KC_BOOTSTRAP_ADMIN_USERNAME=admin KC_BOOTSTRAP_ADMIN_PASSWORD=$KEYCLOAK_PASSWORD
   export JAVA_OPTS_KC_HEAP='-Xms64m -Xmx512m' JAVA_OPTS_APPEND=-XX:TieredStopAtLevel=1
   exec nice -n 10 "$keycloak/bin/kc.sh" start --optimized --cache=local --http-enabled=true \
     --http-host=127.0.0.1 --http-port="${base##*:}" --hostname="$base" --import-realm
+}
+
+# realm: the realm, in which the gateway is a client with a key, and somebody whose word is taken.
+realm() {
+  python3 - "$here/peers-realm.json" "$run/gateway-jwks.json" "$(json "$run/quickstart.json" issuer)" <<'PYTHON'
+import json, sys
+realm, jwks = (open(name).read() for name in sys.argv[1:3])
+print(realm.replace('"GATEWAY_CLIENT_JWKS"', json.dumps(jwks)).replace("GATEWAY_ISSUER", sys.argv[3]))
+PYTHON
 }
 
 run_keycloak() {
@@ -68,6 +77,7 @@ run_keycloak() {
   if [ -e "$run/keycloak.skipped" ]; then
     skip keycloak "$(cat "$run/keycloak.skipped")"
   else
+    run_upstream keycloak
     run_users keycloak
   fi
 }

@@ -3,21 +3,24 @@
 #   VESTIBULE_BIN=path/to/vestibule tests/peers/run.sh [FOLDER]
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 source "$here/keycloak.sh"
+source "$here/zitadel.sh"
 
 parts() {
   prepare_keycloak
+  prepare_zitadel
   with_python_sdk run_python_sdk
   run_inspector
   run_openid_client
   with_python_sdk run_spawned
   with_python_sdk run_oidc_provider
+  with_python_sdk run_zitadel
   # Longer than a token lives.
   with_python_sdk run_long_session 75
   with_python_sdk run_keycloak
 }
 
 run_python_sdk() {
-  "$python" "$here/client_key.py" "$run/key.pem" "$run/jwks.json"
+  node "$here/client_key.mjs" "$run/key.pem" "$run/jwks.json"
   add_agent peer-key --group quickstart --jwks "$run/jwks.json"
   run_checks python-sdk "$python" "$here/sdk_client.py" "$run"
 }
@@ -34,20 +37,32 @@ run_spawned() {
 }
 
 run_oidc_provider() {
-  cp "$here/idp.mjs" "$work/npm"
-  node "$work/npm/idp.mjs" "${OIDC_PROVIDER_ISSUER##*:}" >"$run/oidc-provider.out" 2>"$run/oidc-provider.err" &
+  cp "$here/idp.mjs" "$here/exchange.mjs" "$work/npm"
+  node "$work/npm/idp.mjs" "${OIDC_PROVIDER_ISSUER##*:}" "$(json "$run/quickstart.json" issuer)" \
+    >"$run/oidc-provider.out" 2>"$run/oidc-provider.err" &
   pids+=($!)
   first_line "$run/oidc-provider.out" "oidc-provider" $!
+  run_upstream oidc-provider
   run_users oidc-provider
 }
 
-# run_users ISSUER: an agent acts for the issuer's humans.
+# run_users ISSUER: an agent acts for the issuer's humans. Last, for it has one of them revoked.
 run_users() {
+  add_agents
+  run_checks "$1" "$python" "$here/users.py" "$run" "$1"
+}
+
+# run_upstream ISSUER: applications want tokens of the issuer.
+run_upstream() {
+  add_agents
+  run_checks "$1-upstream" "$python" "$here/upstream.py" "$run" "$1"
+}
+
+add_agents() {
   local agent
   for agent in agent-a agent-b; do
     [ -e "$run/$agent.json" ] || add_agent "$agent" --group sandbox-agents --trust 1 --scope repo
   done
-  run_checks "$1" "$python" "$here/users.py" "$run" "$1"
 }
 
 run_inspector() {

@@ -3,13 +3,17 @@
 //! Best effort. What was revoked gets nowhere through the gateway in any case; what is given back is of no use to whoever
 //! has a copy, either. The record says what was given back and what was not.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use futures_util::{StreamExt, stream};
 use serde_json::json;
 use tokio::time::MissedTickBehavior;
 use vestibule_containment::Path;
-use vestibule_evidence::{Outcome, Record, RecordKind};
+use vestibule_evidence::{Outcome, Record, RecordKind, TEXT_MAX_BYTES};
 use vestibule_model::{AttemptId, Denial, Fault, TraceId};
 use vestibule_outbound::{GiveBack, MintedFor};
 
@@ -23,8 +27,9 @@ const LOOKS_PER_SWEEP: u32 = 50;
 const AT_ONCE: usize = 8;
 /// And no longer than this, whatever is left: a gateway that stops waits for it.
 const AT_MOST: Duration = Duration::from_secs(30);
-/// The most agents and applications that the record names.
-const NAMED_MAX: usize = 16;
+/// Of what the record says so much names agents and applications: an agent that was spawned has a name of 89 bytes, and the
+/// whole must stay readable JSON.
+const NAMES_MAX_BYTES: usize = TEXT_MAX_BYTES - 80;
 
 /// Keeps the tokens in step with what is revoked.
 pub(crate) async fn keep(gateway: Arc<Gateway>) {
@@ -68,13 +73,14 @@ fn is_dead(gateway: &Gateway, minted_for: &MintedFor) -> bool {
     gateway.containment.check(&path).is_err_and(|denial| denial != Denial::ContainmentStale)
 }
 
+fn detail_of(count: usize, given: usize, names: &[String]) -> String {
+    json!({ "tokens": count, "given_back": given, "of": names }).to_string()
+}
+
 /// Gives them back, and records it.
 async fn give_back(gateway: Arc<Gateway>, server: String, tokens: Vec<GiveBack>) {
     let count = tokens.len();
-    let mut names: Vec<String> = tokens.iter().map(whose).collect();
-    names.sort_unstable();
-    names.dedup();
-    names.truncate(NAMED_MAX);
+    let names = fitting(tokens.iter().map(whose).collect());
     let at = gateway.clock.now();
     let id = AttemptId::new(at, &*gateway.entropy);
     let mut record = Record::new(RecordKind::Administration, id, at, TraceId::of(id));
@@ -85,8 +91,7 @@ async fn give_back(gateway: Arc<Gateway>, server: String, tokens: Vec<GiveBack>)
     if let Some(cause) = &cause {
         tracing::warn!(server, given, count, cause, "tokens of what was revoked live until they expire");
     }
-    let detail = json!({ "tokens": count, "given_back": given, "of": names });
-    record.detail = Some(detail.to_string());
+    record.detail = Some(detail_of(count, given, &names));
     record.cause = cause;
     let outcome = if given == count { Outcome::Completed } else { Outcome::Failed };
     let written = match gateway.evidence.begin_act(record) {
@@ -117,8 +122,38 @@ async fn all(gateway: &Gateway, tokens: Vec<GiveBack>) -> (usize, Option<String>
     (given, cause)
 }
 
-/// `app: agent, agent`, the root first.
+/// `app: agent`, the one whose token it is; `app` alone where it is of nobody.
 fn whose(token: &GiveBack) -> String {
-    let agents: Vec<_> = token.minted_for().agents.iter().map(|actor| actor.agent.as_str()).collect();
-    format!("{}: {}", token.app(), agents.join(", "))
+    match token.minted_for().agents.last() {
+        Some(actor) => format!("{}: {}", token.app(), actor.agent.as_str()),
+        None => token.app().to_string(),
+    }
+}
+
+/// Each once, and as many as the record has room for.
+fn fitting(names: BTreeSet<String>) -> Vec<String> {
+    let mut room = NAMES_MAX_BYTES;
+    let fits = |name: &String| {
+        // With the quotes, and the comma.
+        let left = room.checked_sub(json!(name).to_string().len() + 1);
+        left.inspect(|left| room = *left).is_some()
+    };
+    names.into_iter().take_while(fits).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_record_says_stays_readable_however_many_tokens_there_are() {
+        let thumbprint = "urn:ietf:params:oauth:jwk-thumbprint:sha-256:";
+        let names: BTreeSet<_> = (0..100).map(|number| format!("orders: {thumbprint}{number:043}")).collect();
+        let few = fitting(names.iter().take(3).cloned().collect());
+        assert_eq!(few.len(), 3);
+        let many = fitting(names);
+        assert!(few.len() < many.len() && many.len() < 100);
+        let detail = detail_of(usize::MAX, usize::MAX, &many);
+        assert!(detail.len() <= TEXT_MAX_BYTES, "{}", detail.len());
+    }
 }
