@@ -190,7 +190,6 @@ fn configuration(config: &impl fmt::Debug, server: &AuthorizationServer) -> Dige
     Digest::of(format!("{config:?}|{:?}", server.config()).as_bytes())
 }
 
-/// The application is called in a user's name, and there is no user.
 /// The token with which the human was proven: what came with this very call, or what the root rests on.
 async fn user_token(caller: &Caller, kept: &dyn UserTokens) -> Result<Option<SecretString>, Fault> {
     match (&caller.token().user_token, caller.token().nodes.first()) {
@@ -200,6 +199,7 @@ async fn user_token(caller: &Caller, kept: &dyn UserTokens) -> Result<Option<Sec
     }
 }
 
+/// The application is called in a user's name, and there is no user.
 fn user_required() -> Refusal {
     let mut refusal = Refusal::new(Denial::UserRequired, "the caller acts for no user");
     refusal.hints = vec![
