@@ -104,6 +104,11 @@ impl Entry {
         })
     }
 
+    /// The same token after a restart, with its moments: a life that is counted anew would be renewed too late, or never.
+    pub(crate) fn at_its_moments(self, unused_at: Timestamp, refresh_at: Timestamp) -> Self {
+        Self { unused_at, refresh_at, ..self }
+    }
+
     pub(crate) fn is_usable(&self, now: Timestamp) -> bool {
         now < self.unused_at
     }

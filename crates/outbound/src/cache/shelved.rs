@@ -22,7 +22,8 @@ struct Shelved {
     configuration: Digest,
     token: String,
     expires_at: Timestamp,
-    ends_at: Timestamp,
+    unused_at: Timestamp,
+    refresh_at: Timestamp,
     scopes: Vec<String>,
     wider: Vec<String>,
 }
@@ -45,7 +46,8 @@ impl Cache {
             configuration: entry.configuration,
             token: entry.token.expose_secret().to_owned(),
             expires_at: entry.expires_at,
-            ends_at: entry.unused_at,
+            unused_at: entry.unused_at,
+            refresh_at: entry.refresh_at,
             scopes: entry.scopes.clone(),
             wider: entry.wider.clone(),
         };
@@ -86,9 +88,9 @@ impl Cache {
 
 impl Shelved {
     fn entry(self, origin: Origin, now: Timestamp) -> Result<Entry, Fault> {
-        let Self { key, minted_for, token, expires_at, ends_at, scopes, wider, .. } = self;
-        let ask = Ask { key, minted_for, ends_at: Some(ends_at), caller: None, depth: 0 };
+        let Self { key, minted_for, token, expires_at, unused_at, refresh_at, scopes, wider, .. } = self;
+        let ask = Ask { key, minted_for, ends_at: None, caller: None, depth: 0 };
         let obtained = Obtained { token: SecretString::from(token), expires_at, scopes, wider };
-        Entry::new(ask, obtained, origin, now)
+        Ok(Entry::new(ask, obtained, origin, now)?.at_its_moments(unused_at, refresh_at))
     }
 }

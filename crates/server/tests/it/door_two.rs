@@ -1,6 +1,7 @@
 //! The credential of the application is the gateway's, and the caller's goes no further.
 
 mod entra;
+mod judge;
 mod secrets;
 mod signed;
 mod strategies;

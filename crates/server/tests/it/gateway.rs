@@ -1,6 +1,6 @@
 //! The real gateway, on port 0, in a folder of its own.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
@@ -37,8 +37,18 @@ impl TestGateway {
 
     /// Starts in a folder that is there, at the time of `clock`.
     pub(crate) async fn start_in(dir: Arc<TempDir>, config: &str, clock: Arc<dyn Clock>) -> Self {
+        Self::start_on(([127, 0, 0, 1], 0).into(), dir, config, clock).await
+    }
+
+    /// As [`TestGateway::start_in`], with the data listener at this address.
+    pub(crate) async fn start_on(
+        listen: SocketAddr,
+        dir: Arc<TempDir>,
+        config: &str,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
         let mut parsed = GatewayConfig::parse(config).unwrap();
-        parsed.data.listen = ([127, 0, 0, 1], 0).into();
+        parsed.data.listen = listen;
         parsed.admin.listen = ([127, 0, 0, 1], 0).into();
         let settings = Settings::check(parsed, dir.path()).unwrap();
         let outside = Surroundings { clock: Arc::clone(&clock), entropy: Arc::new(OsEntropy), env: |_| None };
@@ -51,6 +61,15 @@ impl TestGateway {
         let (dir, config, clock) = (Arc::clone(&self.dir), self.config.clone(), Arc::clone(&self.clock));
         self.running.stop().await;
         Self::start_in(dir, &config, clock).await
+    }
+
+    /// As [`TestGateway::restart`], at the same URL: what it has issued stays good. For a gateway that was started at an
+    /// address of the loopback network which nobody else takes ports of, see [`TestGateway::start_on`].
+    pub(crate) async fn restart_in_place(self) -> Self {
+        let (dir, config, clock) = (Arc::clone(&self.dir), self.config.clone(), Arc::clone(&self.clock));
+        let listen = self.running.gateway_url().strip_prefix("http://").unwrap().parse().unwrap();
+        self.running.stop().await;
+        Self::start_on(listen, dir, &config, clock).await
     }
 
     /// Stops, as SIGTERM does.
