@@ -312,7 +312,6 @@ impl Run {
             "delegations": ends.len(),
         });
         assert!(requests < made.len() && refused > 0 && *restarts > 0, "the run shows nothing: {summary}");
-        eprintln!("{summary}");
     }
 
     fn judge_one(&self, seen: &Seen, number: usize, issuer: &str, owners: &mut BTreeMap<String, u64>) {
